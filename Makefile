@@ -1,9 +1,18 @@
-.PHONY: build test check
-build: ## compile everything
-	go build ./...
-test: ## the whole proof; sets up what it needs
-	go vet ./...
-	go test -race -timeout 20m ./...
-check: ## format and lint
-	@test -z "$$(gofmt -l . | grep -v node_modules)" || { gofmt -l . | grep -v node_modules; exit 1; }
-	go vet ./...
+# p402: make run · make test · make check · make bench · make build
+.PHONY: run build test check
+
+GO ?= go
+
+run: build ## the whole house with everything simulated, on 127.0.0.1:8402
+	bin/p402-sandbox
+
+build: ## the binaries, in bin/
+	$(GO) build -o bin/ ./cmd/...
+
+test: ## the whole proof; sets up what it needs by itself
+	$(GO) vet ./...
+	$(GO) test -race -timeout 20m ./...
+
+check: ## format and vet
+	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; test -z "$$bad" || { echo "gofmt: $$bad"; exit 1; }
+	$(GO) vet ./...

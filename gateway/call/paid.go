@@ -1,0 +1,274 @@
+package call
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"p402.io/p402/internal/fault"
+	"p402.io/p402/internal/id"
+	"p402.io/p402/internal/money"
+	"p402.io/p402/internal/provider"
+	"p402.io/p402/meter"
+	"p402.io/p402/settlement"
+	"p402.io/p402/settlement/x402"
+)
+
+// Settler collects captured payments on one network and waits for them; settlement.Worker is one.
+type Settler interface {
+	Kick()
+	Await(ctx context.Context, paymentID id.Payment, s settlement.State) (settlement.Payment, error)
+}
+
+// Asset is the token that a network is paid in.
+type Asset struct {
+	Network, V1Network     string // CAIP-2 and, where there is one, v1's name
+	Address, Name, Version string
+	Testnet                bool
+}
+
+// Sale is everything a sold call needs beyond a metered one.
+type Sale struct {
+	SealKey  []byte
+	Assets   map[string]Asset             // by CAIP-2
+	Schemes  map[string]settlement.Scheme // by CAIP-2: exact, today
+	Settlers map[string]Settler           // by CAIP-2
+	// OfferFor is how long a quote may be taken up; AwaitFor how long a call waits for its payment.
+	OfferFor time.Duration
+	AwaitFor time.Duration
+	// Holder claims and gives up the right to answer for a payment.
+	Holder Holder
+}
+
+// Holder moves a payment's hold, guarded by its present value: who moves it owns the answer. False: somebody was first.
+type Holder interface {
+	Hold(ctx context.Context, paymentID id.Payment, from, until time.Time) (bool, error)
+}
+
+// sell is a call that has to be paid: offer, check, claim, run, capture, await, answer.
+func (r *Runner) sell(ctx context.Context, in Input, res Result, v run, out Sink) (Result, error) {
+	if in.PaymentError != nil {
+		return res, r.refused(in, res.Quote, in.PaymentError)
+	}
+	if in.Payment == nil {
+		offer, err := r.offer(in, res.Quote, reasonRequired)
+		if err != nil {
+			return res, err
+		}
+		return res, offer
+	}
+	terms, err := r.accepted(in, res.Quote)
+	if err != nil {
+		return res, err
+	}
+	if done, res, err := r.known(ctx, in, res, terms, v, out); done {
+		return res, err
+	}
+	auth, err := r.Sale.Schemes[terms.Network].Check(ctx, terms, *in.Payment)
+	if err != nil {
+		return res, r.refused(in, res.Quote, err)
+	}
+	in.Caller.Payer = auth.Payer
+	if in.Caller.KeyID == "" {
+		in.Request.Attribution.Dimensions[meter.DimCustomer] = auth.Payer
+	}
+	event := r.openEvent(in, res.Quote, res.Decision, v.vendor)
+	event.Source, event.Decision, event.ReceiptStatus, event.WorkflowPrice = "sold", "settlement_required", "required", terms.PriceVersion
+	payment := settlement.Claim(r.IDs.Payment(), terms, auth, event.ID, r.Now(), event.Deadline)
+	res.Event = event
+	if err := r.open(ctx, in, &res, Opening{Event: event, Reservations: res.Decision.Reservations, Payment: &payment}); err != nil {
+		return res, err
+	}
+	return r.runPaid(ctx, in, res, v, payment, out)
+}
+
+// runPaid serves a claimed payment's call: the whole answer is held until the payment has reached WaitFor (law 3).
+func (r *Runner) runPaid(ctx context.Context, in Input, res Result, v run, p settlement.Payment, out Sink) (Result, error) {
+	t := r.begin(ctx, in, res.Event, v)
+	held := t.collect(maxHeldBytes)
+	t.end()
+	e := t.finish(r.Now())
+	good := e.Success && t.complete
+	evidence := settlement.Evidence{Kind: settlement.EvidenceCapture}
+	if !good {
+		evidence = settlement.Evidence{Kind: settlement.EvidenceVoid, Reason: "work_failed"}
+	}
+	next, move, err := p.Advance(evidence, r.Now())
+	if err != nil {
+		return res, err
+	}
+	move.Actor = "call"
+	e.ReceiptStatus = "pending"
+	if good {
+		price := p.Terms.PriceUSD
+		e.RevenueUSD = &price
+	} else {
+		e.ReceiptStatus = "failed"
+	}
+	res.Event = e
+	if err := r.close(ctx, t.closing(e, &move)); err != nil {
+		return res, fault.New(fault.KindUnavailable, "LEDGER_UNAVAILABLE", "the answer is withheld: the call could not be booked; nothing was collected").Because(err)
+	}
+	if !good {
+		return r.unpaid(ctx, res, t, held, out)
+	}
+	settled, err := r.await(ctx, next)
+	if err != nil {
+		return res, err
+	}
+	return r.answerPaid(ctx, res, settled, t, held, out)
+}
+
+// unpaid passes a vendor's own refusal on, or ours; nothing was collected (S5).
+func (r *Runner) unpaid(ctx context.Context, res Result, t *try, held []provider.Frame, out Sink) (Result, error) {
+	if t.failure != nil {
+		return res, t.failure
+	}
+	res.Started = true
+	if err := out.Start(r.head(res, t)); err != nil {
+		t.gone = true
+	}
+	r.deliver(ctx, res.Event, held, t, out)
+	return res, nil
+}
+
+func (r *Runner) answerPaid(ctx context.Context, res Result, p settlement.Payment, t *try, held []provider.Frame, out Sink) (Result, error) {
+	head := r.head(res, t)
+	head.Payment = &p
+	head.Event.ReceiptStatus, head.Event.Decision = "settled", "settled"
+	res.Event, res.Started = head.Event, true
+	if err := out.Start(head); err != nil {
+		t.gone = true
+	}
+	r.deliver(ctx, res.Event, held, t, out)
+	return res, nil
+}
+
+// await waits until a captured payment has gone as far as its seller wants. Out of time: a payment of which nothing
+// was signed is voided; otherwise the payer is told to come again with the same payment, never to pay again.
+func (r *Runner) await(ctx context.Context, p settlement.Payment) (settlement.Payment, error) {
+	settler := r.Sale.Settlers[p.Terms.Network]
+	want := settlement.StateIncluded
+	if p.Terms.WaitFor == settlement.WaitFinal {
+		want = settlement.StateFinal
+	}
+	settler.Kick()
+	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.Sale.AwaitFor)
+	defer cancel()
+	got, err := settler.Await(waiting, p.ID, want)
+	switch {
+	case err == nil && (got.State == settlement.StateIncluded || got.State == settlement.StateFinal):
+		return got, nil
+	case err == nil || got.State == settlement.StateLost || got.State == settlement.StateVoided:
+		return got, &PaymentLost{Payment: got}
+	}
+	return got, r.giveUp(ctx, p)
+}
+
+// giveUp ends the wait of a call. The void and the worker's Stage exclude each other: both leave captured, once.
+func (r *Runner) giveUp(ctx context.Context, p settlement.Payment) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.CloseGrace)
+	defer cancel()
+	_, move, err := p.Advance(settlement.Evidence{Kind: settlement.EvidenceVoid, Reason: "out_of_time"}, r.Now())
+	if err == nil {
+		move.Actor = "call"
+		if err = r.Store.Void(ctx, move); err == nil {
+			return settlement.ErrChainUnavailable.With("payment", "nothing was collected; the payment is void")
+		}
+	}
+	if _, holdErr := r.Sale.Holder.Hold(ctx, p.ID, p.HoldUntil, r.Now()); holdErr != nil {
+		r.Log.WarnContext(ctx, "hold not given up", "payment_id", p.ID, "err", holdErr)
+	}
+	return &PaymentPending{Payment: p, cause: err}
+}
+
+// known handles an authorization that was claimed before: delivered or running is a conflict; paid but never answered
+// gets its run now, for the same request only.
+func (r *Runner) known(ctx context.Context, in Input, res Result, terms settlement.Terms, v run, out Sink) (bool, Result, error) {
+	a := in.Payment.Exact.Authorization
+	p, err := r.Store.PaymentFor(ctx, terms.Network, terms.Asset, a.From, a.Nonce)
+	switch {
+	case errors.Is(err, settlement.ErrNotFound):
+		return false, res, nil
+	case err != nil:
+		return true, res, fault.New(fault.KindUnavailable, "CONTROL_UNAVAILABLE", "the payment cannot be looked up now").Because(err)
+	case p.State == settlement.StateVoided:
+		return false, res, nil
+	}
+	replay := settlement.ErrAuthorizationUsed.With("payment_id", p.ID)
+	if p.ReceiptID != "" {
+		replay = replay.With("receipt_id", p.ReceiptID)
+	}
+	now := r.Now()
+	if p.Terms.RequestDigest != in.Request.Digest || p.State == settlement.StateLost || p.HoldUntil.After(now) {
+		return true, res, replay
+	}
+	// The hold is over and Deliver did not end it for ever: the answer never left. Who moves the hold serves it.
+	held, err := r.Sale.Holder.Hold(ctx, p.ID, p.HoldUntil, now.Add(r.CallTimeout+r.CloseGrace))
+	if err != nil || !held {
+		return true, res, replay
+	}
+	p.HoldUntil = now.Add(r.CallTimeout + r.CloseGrace)
+	res, err = r.resume(ctx, in, res, p, v, out)
+	return true, res, err
+}
+
+// resume gives a payer the run that an earlier call took payment for and could not answer.
+func (r *Runner) resume(ctx context.Context, in Input, res Result, p settlement.Payment, v run, out Sink) (Result, error) {
+	settled, err := r.await(ctx, p)
+	if err != nil {
+		return res, err
+	}
+	in.Caller.Payer, in.Request.RetryOf = p.Authorization.Payer, string(p.EventID)
+	e := r.openEvent(in, res.Quote, res.Decision, v.vendor)
+	e.Source, e.Decision, e.ReceiptStatus, e.WorkflowPrice = "sold", "receipt_reused", "reused", p.Terms.PriceVersion
+	res.Event = e
+	if err := r.open(ctx, in, &res, Opening{Event: e, Reservations: res.Decision.Reservations}); err != nil {
+		return res, r.release(ctx, p, err)
+	}
+	t := r.begin(ctx, in, e, v)
+	held := t.collect(maxHeldBytes)
+	t.end()
+	res.Event = t.finish(r.Now())
+	zero := money.Zero
+	res.Event.RevenueUSD = &zero // earned once, by the first run's event
+	if err := r.close(ctx, t.closing(res.Event, nil)); err != nil {
+		return res, r.release(ctx, p, err)
+	}
+	if !res.Event.Success {
+		if err := r.release(ctx, p, nil); err != nil {
+			return res, err
+		}
+		return r.unpaid(ctx, res, t, held, out)
+	}
+	res, err = r.answerPaid(ctx, res, settled, t, held, out)
+	if d := (Delivery{EventID: p.EventID, Tenant: p.TenantID, At: r.Now(), Bytes: t.sent, Whole: !t.gone}); err == nil {
+		err = r.Store.Deliver(context.WithoutCancel(ctx), d)
+	}
+	return res, err
+}
+
+// release gives the hold back, so that the payer may come again at once; cause passes through.
+func (r *Runner) release(ctx context.Context, p settlement.Payment, cause error) error {
+	if _, err := r.Sale.Holder.Hold(context.WithoutCancel(ctx), p.ID, p.HoldUntil, r.Now()); err != nil {
+		r.Log.WarnContext(ctx, "hold not given up", "payment_id", p.ID, "err", err)
+	}
+	return cause
+}
+
+// refused turns a failed check into a fresh offer with the protocol's reason; a chain that cannot be read is no
+// payer's fault and must not make a wallet sign again.
+func (r *Runner) refused(in Input, q meter.Quote, err error) error {
+	var refusal *x402.Error
+	if !errors.As(err, &refusal) {
+		if _, ok := fault.As(err); ok {
+			return err
+		}
+		return settlement.ErrChainUnavailable.Because(err)
+	}
+	offer, offerErr := r.offer(in, q, string(refusal.Reason))
+	if offerErr != nil {
+		return offerErr
+	}
+	return offer
+}

@@ -1,0 +1,102 @@
+package openai
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"p402.io/p402/gateway"
+	"p402.io/p402/gateway/call"
+	"p402.io/p402/settlement"
+	"p402.io/p402/settlement/x402"
+)
+
+// refuse writes an error. A payment's errors speak x402 beside OpenAI's error object: v2 in the header, v1 in the body.
+func (s *Surface) refuse(c *gin.Context, err error) {
+	var offer *call.Offer
+	var lost *call.PaymentLost
+	var pending *call.PaymentPending
+	switch {
+	case errors.As(err, &offer):
+		s.challenge(c, offer)
+	case errors.As(err, &lost):
+		s.settlementFailed(c, http.StatusPaymentRequired, lost.Payment, "PAYMENT_FAILED", "the payment could not be collected ("+lost.Payment.Reason+"); nothing was taken")
+	case errors.As(err, &pending):
+		c.Header("Retry-After", "5")
+		s.settlementFailed(c, http.StatusServiceUnavailable, pending.Payment, string(settlement.ErrPending.Code), settlement.ErrPending.Message)
+	default:
+		gateway.Fail(c, s.Log, err)
+	}
+}
+
+// challenge is the 402: PAYMENT-REQUIRED for v2, accepts in the body for v1, and an error that an OpenAI SDK shows.
+func (s *Surface) challenge(c *gin.Context, o *call.Offer) {
+	resource := x402.Resource{URL: o.Terms.Resource, Description: o.Terms.Description, MimeType: o.Terms.MimeType}
+	text, err := x402.EncodeHeader(x402.PaymentRequired{X402Version: 2, Error: o.Reason, Resource: resource, Accepts: []x402.PaymentRequirements{o.Requirements()}})
+	if err != nil {
+		gateway.Fail(c, s.Log, err)
+		return
+	}
+	h := c.Writer.Header()
+	h.Set(x402.HeaderPaymentRequired, text)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Access-Control-Expose-Headers", x402.HeaderPaymentRequired+", "+x402.HeaderPaymentResponse+", "+x402.HeaderXPaymentResponse)
+	refusal := gateway.Refusal(o)
+	refusal.Details = map[string]any{"reason": o.Reason, "price_usd": o.Terms.PriceUSD.String(), "amount_atomic": o.Terms.Amount.String(),
+		"network": o.Terms.Network, "asset": o.Terms.Asset, "payTo": o.Terms.PayTo}
+	body := gateway.ErrorBody(refusal, gateway.RequestID(c))
+	if o.V1 != "" {
+		body["x402Version"] = 1
+		body["accepts"] = []x402.PaymentRequirementsV1{{Scheme: o.Terms.Scheme, Network: o.V1, MaxAmountRequired: o.Terms.Amount.String(),
+			Resource: o.Terms.Resource, Description: o.Terms.Description, MimeType: o.Terms.MimeType, PayTo: o.Terms.PayTo,
+			MaxTimeoutSeconds: int64(o.Terms.MaxTimeoutSeconds), Asset: o.Terms.Asset,
+			Extra: map[string]string{"name": o.Terms.AssetName, "version": o.Terms.AssetVersion}}}
+	}
+	c.AbortWithStatusJSON(http.StatusPaymentRequired, body)
+}
+
+func (s *Surface) settlementFailed(c *gin.Context, status int, p settlement.Payment, code, message string) {
+	name, text, err := settlementHeader(p, false)
+	if err != nil {
+		gateway.Fail(c, s.Log, err)
+		return
+	}
+	c.Header(name, text)
+	c.Header("Cache-Control", "no-store")
+	c.AbortWithStatusJSON(status, gin.H{"error": gin.H{"type": "payment_required", "code": code, "message": message, "param": nil,
+		"request_id": gateway.RequestID(c), "details": gin.H{"payment_id": p.ID, "transaction": p.Evidence.TxHash}}})
+}
+
+// paidHeaders writes a collected payment's headers, in the version the payer spoke.
+func paidHeaders(h http.Header, p settlement.Payment) error {
+	name, text, err := settlementHeader(p, true)
+	if err != nil {
+		return err
+	}
+	h.Set(name, text)
+	h.Set("Cache-Control", "private")
+	h.Set(gateway.HeaderReceiptID, string(p.ReceiptID))
+	return nil
+}
+
+func settlementHeader(p settlement.Payment, success bool) (name, text string, err error) {
+	name, network := x402.HeaderPaymentResponse, p.Terms.Network
+	if p.Authorization.X402Version == 1 {
+		name = x402.HeaderXPaymentResponse
+		if v1, ok := x402.V1Name(network); ok {
+			network = v1
+		}
+	}
+	answer := x402.SettlementResponse{Success: success, Transaction: p.Evidence.TxHash, Network: network, Payer: p.Authorization.Payer}
+	if success {
+		answer.Amount = p.Amount.String()
+	} else {
+		answer.ErrorReason = p.Reason
+		if answer.ErrorReason == "" {
+			answer.ErrorReason = "settlement_pending"
+		}
+	}
+	text, err = x402.EncodeHeader(answer)
+	return name, text, err
+}

@@ -1,0 +1,99 @@
+// Package gateway is the HTTP door: router, limits, keys, headers and the one table of errors. Each surface is a room
+// of its own that registers its routes here.
+package gateway
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"p402.io/p402/internal/fault"
+	"p402.io/p402/internal/id"
+)
+
+// Body limits of PRODUCT §1.
+const (
+	MaxInferBody = 10 << 20
+	MaxAPIBody   = 1 << 20
+	// MaxHeaderBytes is for http.Server.
+	MaxHeaderBytes = 64 << 10
+)
+
+// Surface registers one room's routes.
+type Surface interface{ Register(r *gin.Engine) }
+
+// Config is what the router needs.
+type Config struct {
+	Log *slog.Logger
+	IDs *id.Source
+	Now func() time.Time
+	// Observe is told of every finished request: route template, status, time. It feeds /metrics.
+	Observe func(method, route string, status int, took time.Duration)
+}
+
+const requestIDKey = "p402.request_id"
+
+// RequestID is the id this request got at the door.
+func RequestID(c *gin.Context) string { return c.GetString(requestIDKey) }
+
+// NewRouter composes the surfaces behind the common middleware: request id, recovery, safe headers, one log line.
+func NewRouter(cfg Config, surfaces ...Surface) *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	r.HandleMethodNotAllowed = true
+	r.RedirectTrailingSlash = false
+	r.ContextWithFallback = true
+	if err := r.SetTrustedProxies(nil); err != nil {
+		panic("gateway: " + err.Error()) // nil cannot be malformed
+	}
+	r.Use(cfg.begin)
+	for _, s := range surfaces {
+		s.Register(r)
+	}
+	r.NoRoute(func(c *gin.Context) {
+		Fail(c, cfg.Log, fault.New(fault.KindNotFound, "UNSUPPORTED_FEATURE", "p402 has no route "+c.Request.Method+" "+clip(c.Request.URL.Path)))
+	})
+	r.NoMethod(func(c *gin.Context) {
+		c.AbortWithStatusJSON(http.StatusMethodNotAllowed, ErrorBody(&fault.Error{Kind: fault.KindInvalid, Code: "METHOD_NOT_ALLOWED",
+			Message: "this route does not answer " + c.Request.Method}, RequestID(c)))
+	})
+	return r
+}
+
+// begin gives the request its id and ends it with one log line; a panic becomes a plain 500.
+func (cfg Config) begin(c *gin.Context) {
+	started := cfg.Now()
+	requestID := string(cfg.IDs.Request())
+	c.Set(requestIDKey, requestID)
+	h := c.Writer.Header()
+	h.Set(HeaderRequestID, requestID)
+	h.Set("X-Content-Type-Options", "nosniff")
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p) // the sign to net/http to cut the connection
+			}
+			cfg.Log.ErrorContext(c.Request.Context(), "request panicked", "request_id", requestID, "route", c.FullPath())
+			if !c.Writer.Written() {
+				Fail(c, cfg.Log, fault.New(fault.KindInternal, "INTERNAL_ERROR", "panic"))
+			}
+			c.Abort()
+		}
+		took := cfg.Now().Sub(started)
+		cfg.Log.InfoContext(c.Request.Context(), "request", "request_id", requestID, "method", c.Request.Method,
+			"route", c.FullPath(), "status", c.Writer.Status(), "duration_ms", took.Milliseconds())
+		if cfg.Observe != nil {
+			cfg.Observe(c.Request.Method, c.FullPath(), c.Writer.Status(), took)
+		}
+	}()
+	c.Next()
+}
+
+func clip(path string) string {
+	if len(path) > 80 {
+		return path[:80] + "…"
+	}
+	return path
+}

@@ -1,0 +1,79 @@
+package app
+
+import (
+	"context"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"p402.io/p402/settlement"
+)
+
+// metrics has bounded labels only: route templates, methods, statuses. No owner's id is ever a label (O15).
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "p402_requests_total", Help: "Finished HTTP requests."}, []string{"method", "route", "status"}),
+		seconds:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "p402_request_seconds", Help: "Time to the end of the answer."}, []string{"route"})}
+	m.registry.MustRegister(m.requests, m.seconds)
+	return m
+}
+
+func (m *metrics) observe(method, route string, status int, took time.Duration) {
+	switch method {
+	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+	default:
+		method = "other"
+	}
+	m.requests.WithLabelValues(method, route, http.StatusText(status)).Inc()
+	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// system is health, metrics, version and the published keys.
+type system struct {
+	app  *App
+	keys settlement.KeySet
+}
+
+// Register adds the routes.
+func (s *system) Register(r *gin.Engine) {
+	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+	r.GET("/readyz", s.ready)
+	r.GET("/version", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"version": Version()}) })
+	r.GET("/metrics", gin.WrapH(promhttp.HandlerFor(s.app.metrics.registry, promhttp.HandlerOpts{})))
+	r.GET("/.well-known/p402-keys.json", func(c *gin.Context) { c.JSON(http.StatusOK, s.keys) })
+}
+
+func (s *system) ready(c *gin.Context) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.app.Store.Ping(ctx); err != nil {
+		c.JSON(http.StatusServiceUnavailable, gin.H{"status": "store unavailable"})
+		return
+	}
+	c.JSON(http.StatusOK, gin.H{"status": "ready", "vendor": s.app.cfg.Vendor.Name, "settlement": s.app.cfg.Settlement != nil})
+}
+
+// Version is the build's version and commit.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version := info.Main.Version
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
+			version += " " + setting.Value[:12]
+		}
+	}
+	return version
+}

@@ -1,0 +1,310 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"gorm.io/gorm"
+
+	"p402.io/p402/gateway/call"
+	"p402.io/p402/internal/fault"
+	"p402.io/p402/internal/id"
+	"p402.io/p402/internal/journal"
+	"p402.io/p402/internal/money"
+	"p402.io/p402/meter"
+	"p402.io/p402/settlement"
+)
+
+var _ call.Store = (*Store)(nil)
+
+// budgetRow is a budget with its present window.
+type budgetRow struct {
+	ID, TenantID, Name, ScopeType, ScopeID, Period string
+	LimitUSD                                       *money.USD
+	LimitEvents, LimitTokens                       *int64
+	SpentUSD, ReservedUSD                          money.USD
+	SpentEvents, ReservedEvents                    int64
+	SpentTokens, ReservedTokens                    int64
+}
+
+func (r budgetRow) standing() meter.BudgetStanding {
+	return meter.BudgetStanding{
+		Budget: meter.Budget{ID: id.Budget(r.ID), TenantID: id.Tenant(r.TenantID), Name: r.Name, Scope: meter.BudgetScope{Type: r.ScopeType, ID: r.ScopeID},
+			Window: meter.Window(r.Period), LimitUSD: r.LimitUSD, LimitEvents: r.LimitEvents, LimitTokens: r.LimitTokens},
+		Spent:    meter.Amount{USD: r.SpentUSD, Events: r.SpentEvents, Tokens: r.SpentTokens},
+		Reserved: meter.Amount{USD: r.ReservedUSD, Events: r.ReservedEvents, Tokens: r.ReservedTokens},
+	}
+}
+
+const budgetColumns = `b.id, b.tenant_id, b.name, b.scope_type, b.scope_id, b.period, b.limit_usd, b.limit_events, b.limit_tokens,
+	coalesce(w.spent_usd, 0) AS spent_usd, coalesce(w.reserved_usd, 0) AS reserved_usd,
+	coalesce(w.spent_events, 0) AS spent_events, coalesce(w.reserved_events, 0) AS reserved_events,
+	coalesce(w.spent_tokens, 0) AS spent_tokens, coalesce(w.reserved_tokens, 0) AS reserved_tokens`
+
+// windowJoin joins a budget's present window; its four arguments are the starts of day, month and total.
+const windowJoin = `LEFT JOIN budget_windows w ON w.budget_id = b.id AND w.window_start =
+	CASE b.period WHEN 'day' THEN ?::timestamptz WHEN 'month' THEN ?::timestamptz ELSE ?::timestamptz END`
+
+func windowStarts(now time.Time) []any {
+	return []any{meter.WindowDay.Start(now), meter.WindowMonth.Start(now), meter.WindowTotal.Start(now)}
+}
+
+// Standing reads budgets, policies and the workflow that a call names.
+func (s *Store) Standing(ctx context.Context, c meter.Caller, r meter.Request) (meter.Standing, meter.RateCard, error) {
+	budgets, err := s.Budgets(ctx, c.TenantID)
+	if err != nil {
+		return meter.Standing{}, meter.RateCard{}, err
+	}
+	policies, err := s.Policies(ctx, c.TenantID)
+	if err != nil {
+		return meter.Standing{}, meter.RateCard{}, err
+	}
+	out := meter.Standing{Policies: policies}
+	for _, b := range budgets {
+		if b.Applies(c, r.Attribution) {
+			out.Budgets = append(out.Budgets, b)
+		}
+	}
+	if name := r.Attribution.Get(meter.DimWorkflow); name != "" {
+		w, err := s.Workflow(ctx, c.TenantID, name)
+		switch {
+		case err == nil:
+			out.Workflow = &w
+		case fault.KindOf(err) != fault.KindNotFound:
+			return meter.Standing{}, meter.RateCard{}, err
+		}
+	}
+	return out, s.card, nil
+}
+
+// Budgets lists a tenant's budgets with their present windows.
+func (s *Store) Budgets(ctx context.Context, tenant id.Tenant) ([]meter.BudgetStanding, error) {
+	var rows []budgetRow
+	err := s.db.WithContext(ctx).Raw("SELECT "+budgetColumns+" FROM budgets b "+windowJoin+" WHERE b.tenant_id = ? AND b.retired_at IS NULL ORDER BY b.id",
+		append(windowStarts(s.now()), tenant)...).Scan(&rows).Error
+	out := make([]meter.BudgetStanding, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, r.standing())
+	}
+	return out, err
+}
+
+// Policies lists a tenant's enforced policies.
+func (s *Store) Policies(ctx context.Context, tenant id.Tenant) ([]meter.Policy, error) {
+	var rows []struct {
+		ID, Name      string
+		Version       int
+		AllowedModels []byte
+	}
+	err := s.db.WithContext(ctx).Raw("SELECT id, name, version, allowed_models FROM policies WHERE tenant_id = ? AND retired_at IS NULL ORDER BY id", tenant).Scan(&rows).Error
+	out := make([]meter.Policy, 0, len(rows))
+	for _, r := range rows {
+		p := meter.Policy{ID: id.Policy(r.ID), TenantID: tenant, Name: r.Name, Version: r.Version}
+		if err := json.Unmarshal(r.AllowedModels, &p.AllowedModels); err != nil {
+			return nil, fmt.Errorf("policy %s: %w", r.ID, err)
+		}
+		out = append(out, p)
+	}
+	return out, err
+}
+
+// Open writes intent, reservations and claim in one transaction.
+func (s *Store) Open(ctx context.Context, o call.Opening) error {
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		if err := insertEvent(tx, o.Event); err != nil {
+			return err
+		}
+		reservations := append([]meter.Reservation(nil), o.Reservations...)
+		sort.Slice(reservations, func(i, j int) bool { return reservations[i].BudgetID < reservations[j].BudgetID })
+		for _, r := range reservations {
+			if err := reserve(tx, o.Event.ID, r); err != nil {
+				return err
+			}
+		}
+		if o.Payment != nil {
+			return insertPayment(tx, *o.Payment, "call")
+		}
+		return nil
+	})
+	switch {
+	case violates(err, "payments_authorization"):
+		return settlement.ErrAuthorizationUsed
+	case violates(err, "events_by_idempotency"):
+		return fault.New(fault.KindConflict, "IDEMPOTENCY_IN_PROGRESS", "a call with this Idempotency-Key is running or was run")
+	}
+	return err
+}
+
+// reserve sets an amount aside in one window: the guarded update is what enforces a budget, not the decision before it.
+func reserve(tx *gorm.DB, event id.Event, r meter.Reservation) error {
+	if err := tx.Exec("INSERT INTO budget_windows (budget_id, window_start) VALUES (?, ?) ON CONFLICT DO NOTHING", r.BudgetID, r.WindowStart).Error; err != nil {
+		return err
+	}
+	res := tx.Exec(`UPDATE budget_windows w SET reserved_usd = w.reserved_usd + @usd, reserved_events = w.reserved_events + @events,
+			reserved_tokens = w.reserved_tokens + @tokens
+		FROM budgets b
+		WHERE b.id = w.budget_id AND w.budget_id = @budget AND w.window_start = @start
+			AND (b.limit_usd IS NULL OR w.spent_usd + w.reserved_usd + @usd <= b.limit_usd)
+			AND (b.limit_events IS NULL OR w.spent_events + w.reserved_events + @events <= b.limit_events)
+			AND (b.limit_tokens IS NULL OR w.spent_tokens + w.reserved_tokens + @tokens <= b.limit_tokens)`,
+		sql.Named("usd", r.Amount.USD), sql.Named("events", r.Amount.Events), sql.Named("tokens", r.Amount.Tokens),
+		sql.Named("budget", r.BudgetID), sql.Named("start", r.WindowStart))
+	if res.Error != nil {
+		return res.Error
+	}
+	if res.RowsAffected == 0 {
+		var row budgetRow
+		if err := tx.Raw("SELECT id, tenant_id, name, scope_type, scope_id, period, limit_usd, limit_events, limit_tokens FROM budgets WHERE id = ?", r.BudgetID).Scan(&row).Error; err != nil {
+			return err
+		}
+		return &call.BudgetExceeded{Budget: row.standing().Budget}
+	}
+	return tx.Exec("INSERT INTO reservations (event_id, budget_id, window_start, usd, events, tokens) VALUES (?, ?, ?, ?, ?, ?)",
+		event, r.BudgetID, r.WindowStart, r.Amount.USD, r.Amount.Events, r.Amount.Tokens).Error
+}
+
+// Close writes what became of a call; ErrClosed if somebody closed it first.
+func (s *Store) Close(ctx context.Context, c call.Closing) error {
+	return s.tx(ctx, func(tx *gorm.DB) error {
+		if c.Fresh {
+			if err := insertEvent(tx, c.Event); err != nil {
+				return err
+			}
+		} else if err := closeEvent(tx, c.Event); err != nil {
+			return err
+		}
+		if err := release(tx, c); err != nil {
+			return err
+		}
+		if err := post(tx, c.Event.TenantID, string(c.Event.ID), c.Entries, s.now()); err != nil {
+			return err
+		}
+		if c.PaymentMove != nil {
+			return move(tx, *c.PaymentMove)
+		}
+		return nil
+	})
+}
+
+// release turns what was set aside into what was spent.
+func release(tx *gorm.DB, c call.Closing) error {
+	if c.Fresh {
+		return nil
+	}
+	return tx.Exec(`WITH gone AS (DELETE FROM reservations WHERE event_id = @event RETURNING budget_id, window_start, usd, events, tokens)
+		UPDATE budget_windows w SET reserved_usd = w.reserved_usd - g.usd, reserved_events = w.reserved_events - g.events,
+			reserved_tokens = w.reserved_tokens - g.tokens, spent_usd = w.spent_usd + @usd, spent_events = w.spent_events + @events,
+			spent_tokens = w.spent_tokens + @tokens
+		FROM gone g WHERE w.budget_id = g.budget_id AND w.window_start = g.window_start`,
+		sql.Named("event", c.Event.ID), sql.Named("usd", c.Actual.USD), sql.Named("events", c.Actual.Events), sql.Named("tokens", c.Actual.Tokens)).Error
+}
+
+func post(tx *gorm.DB, tenant id.Tenant, posting string, entries []journal.Entry, at time.Time) error {
+	if err := journal.Balanced(entries); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := tx.Exec("INSERT INTO journal_entries (tenant_id, posting, account, amount_usd, ref, posted_at) VALUES (?, ?, ?, ?, ?, ?)",
+			tenant, posting, e.Account, e.Amount, e.Ref, at).Error; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Deliver notes that an answer left, on the event and on its payment.
+func (s *Store) Deliver(ctx context.Context, d call.Delivery) error {
+	how := "cut"
+	if d.Whole {
+		how = "whole"
+	}
+	return s.tx(ctx, func(tx *gorm.DB) error {
+		if err := tx.Exec("UPDATE events SET delivered_at = ?, delivered = ?, delivered_bytes = ? WHERE tenant_id = ? AND id = ? AND delivered IS DISTINCT FROM 'whole'",
+			d.At, how, d.Bytes, d.Tenant, d.EventID).Error; err != nil || !d.Whole {
+			return err
+		}
+		return tx.Exec("UPDATE payments SET delivered_at = ?, hold_until = 'infinity' WHERE event_id = ? AND state NOT IN ('voided', 'authorized')", d.At, d.EventID).Error
+	})
+}
+
+// Overdue lists open events past their deadline, with their claims.
+func (s *Store) Overdue(ctx context.Context, now time.Time, limit int) ([]call.Opening, error) {
+	var ids []string
+	if err := s.db.WithContext(ctx).Raw("SELECT id FROM events WHERE state = 'intent' AND deadline < ? ORDER BY deadline LIMIT ?", now, limit).Scan(&ids).Error; err != nil {
+		return nil, err
+	}
+	out := make([]call.Opening, 0, len(ids))
+	for _, event := range ids {
+		var o call.Opening
+		var doc []byte
+		if err := s.db.WithContext(ctx).Raw("SELECT doc FROM events WHERE id = ?", event).Row().Scan(&doc); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(doc, &o.Event); err != nil {
+			return nil, fmt.Errorf("event %s: %w", event, err)
+		}
+		p, err := s.payment(ctx, "event_id = ? AND state = 'authorized'", event)
+		if err == nil {
+			o.Payment = &p
+		} else if !errors.Is(err, settlement.ErrNotFound) {
+			return nil, err
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// PaymentFor finds an authorization's payment; a voided one only if there is no other.
+func (s *Store) PaymentFor(ctx context.Context, network, asset, payer, nonce string) (settlement.Payment, error) {
+	return s.ByAuthorization(ctx, network, asset, payer, nonce)
+}
+
+// idempotencyKept is how long an Idempotency-Key is remembered (PRODUCT §1).
+const idempotencyKept = 24 * time.Hour
+
+// ByIdempotencyKey finds the event that a key's Idempotency-Key made.
+func (s *Store) ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (meter.Event, bool, error) {
+	var row struct {
+		ID, State string
+	}
+	res := s.db.WithContext(ctx).Raw("SELECT id, state FROM events WHERE tenant_id = ? AND key_id = ? AND idempotency_key = ? AND event_time > ? ORDER BY event_time DESC LIMIT 1",
+		tenant, key, idempotencyKey, s.now().Add(-idempotencyKept)).Scan(&row)
+	return meter.Event{ID: id.Event(row.ID), State: meter.EventState(row.State)}, res.RowsAffected > 0, res.Error
+}
+
+// Undelivered lists sold calls' payments whose hold has passed without an answer, and for which no refund is due yet.
+func (s *Store) Undelivered(ctx context.Context, now time.Time, limit int) ([]settlement.Payment, error) {
+	return s.payments(ctx, `source = 'call' AND delivered_at IS NULL AND hold_until < ? AND state IN ('authorized', 'captured', 'included', 'final')
+		AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = payments.id)
+		AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = payments.event_id AND e.state = 'intent')
+		ORDER BY hold_until LIMIT ?`, now, limit)
+}
+
+// Void moves a payment to voided.
+func (s *Store) Void(ctx context.Context, m settlement.Move) error {
+	return s.tx(ctx, func(tx *gorm.DB) error { return move(tx, m) })
+}
+
+// DueRefund writes a refund that is owed; a second one for the payment changes nothing.
+func (s *Store) DueRefund(ctx context.Context, p settlement.Payment, reason string, now time.Time) error {
+	return s.tx(ctx, func(tx *gorm.DB) error {
+		res := tx.Exec("INSERT INTO refunds (id, tenant_id, payment_id, amount_atomic, state, reason, due_at) VALUES (?, ?, ?, ?, 'due', ?, ?) ON CONFLICT (payment_id) DO NOTHING",
+			s.ids.Refund(), p.TenantID, p.ID, p.Amount, reason, now)
+		if res.Error != nil || res.RowsAffected == 0 {
+			return res.Error
+		}
+		return post(tx, p.TenantID, "refund:"+string(p.ID), journal.Move(journal.AccountRevenue, journal.AccountRefundsPayable, p.Amount.USD(), reason), now)
+	})
+}
+
+// Hold moves a payment's hold from a known value; false if somebody moved it first or the answer has left.
+func (s *Store) Hold(ctx context.Context, paymentID id.Payment, from, until time.Time) (bool, error) {
+	res := s.db.WithContext(ctx).Exec("UPDATE payments SET hold_until = ? WHERE id = ? AND delivered_at IS NULL AND hold_until = ?",
+		until, paymentID, from)
+	return res.RowsAffected == 1, res.Error
+}

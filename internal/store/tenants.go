@@ -1,0 +1,252 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"p402.io/p402/internal/fault"
+	"p402.io/p402/internal/id"
+	"p402.io/p402/meter"
+)
+
+// EnsureTenant finds a tenant by its public slug, or makes it.
+func (s *Store) EnsureTenant(ctx context.Context, slug, name string) (id.Tenant, error) {
+	var out string
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		if err := tx.Exec("INSERT INTO tenants (id, slug, name, created_at) VALUES (?, ?, ?, ?) ON CONFLICT (slug) DO NOTHING", s.ids.Tenant(), slug, name, s.now()).Error; err != nil {
+			return err
+		}
+		return tx.Raw("SELECT id FROM tenants WHERE slug = ?", slug).Scan(&out).Error
+	})
+	return id.Tenant(out), err
+}
+
+// Secret is a random secret of the installation, made on first use.
+func (s *Store) Secret(ctx context.Context, name string, size int) ([]byte, error) {
+	fresh := make([]byte, size)
+	if _, err := rand.Read(fresh); err != nil {
+		return nil, err
+	}
+	if err := s.db.WithContext(ctx).Exec("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, fresh).Error; err != nil {
+		return nil, err
+	}
+	var value []byte
+	err := s.db.WithContext(ctx).Raw("SELECT value FROM settings WHERE name = ?", name).Row().Scan(&value)
+	return value, err
+}
+
+// NewKey is what a key is made of.
+type NewKey struct {
+	TenantID      id.Tenant
+	Name          string
+	Livemode      bool
+	Scopes        []meter.Scope
+	Override      meter.Override
+	Defaults      meter.Attribution
+	AllowedModels []string
+	ExpiresAt     *time.Time
+}
+
+// KeyInfo is a key as it may be shown: never the key itself.
+type KeyInfo struct {
+	ID        id.Key        `json:"key_id"`
+	Name      string        `json:"name"`
+	Prefix    string        `json:"prefix"`
+	Livemode  bool          `json:"livemode"`
+	Scopes    []meter.Scope `json:"scopes"`
+	CreatedAt time.Time     `json:"created_at"`
+	RevokedAt *time.Time    `json:"revoked_at"`
+}
+
+// displayHex is how much of a key is kept for display (PRODUCT §1).
+const displayHex = 6
+
+// CreateKey makes a key and returns it in plain, once. Only its SHA-256 is stored.
+func (s *Store) CreateKey(ctx context.Context, k NewKey) (plain string, info KeyInfo, err error) {
+	raw := make([]byte, 32)
+	if _, err := rand.Read(raw); err != nil {
+		return "", KeyInfo{}, err
+	}
+	kind := "p402_test_"
+	if k.Livemode {
+		kind = "p402_live_"
+	}
+	plain = kind + hex.EncodeToString(raw)
+	hash := sha256.Sum256([]byte(plain))
+	if k.Override == "" {
+		k.Override = meter.OverrideAllow
+	}
+	var docs [3]string
+	for i, part := range []any{k.Scopes, k.Defaults, append([]string{}, k.AllowedModels...)} {
+		doc, err := json.Marshal(part)
+		if err != nil {
+			return "", KeyInfo{}, err
+		}
+		docs[i] = string(doc)
+	}
+	info = KeyInfo{ID: s.ids.Key(), Name: k.Name, Prefix: plain[:len(kind)+displayHex], Livemode: k.Livemode, Scopes: k.Scopes, CreatedAt: s.now()}
+	err = s.db.WithContext(ctx).Exec(`INSERT INTO keys (id, tenant_id, name, hash, prefix, livemode, scopes, override, defaults, allowed_models, created_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, info.ID, k.TenantID, k.Name, hash[:], info.Prefix, k.Livemode, docs[0], k.Override, docs[1], docs[2],
+		info.CreatedAt, k.ExpiresAt).Error
+	return plain, info, err
+}
+
+var errKey = fault.New(fault.KindUnauthenticated, "INVALID_KEY", "send a p402 key as Authorization: Bearer p402_…; this one is missing, unknown or revoked")
+
+// KeyByHash is the caller behind a key.
+func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (meter.Caller, error) {
+	var r struct {
+		ID, TenantID, Prefix, Override  string
+		Livemode                        bool
+		Scopes, Defaults, AllowedModels []byte
+	}
+	res := s.db.WithContext(ctx).Raw(`SELECT id, tenant_id, prefix, override, livemode, scopes, defaults, allowed_models FROM keys
+		WHERE hash = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`, hash[:], s.now()).Scan(&r)
+	if res.Error != nil {
+		return meter.Caller{}, res.Error
+	}
+	if res.RowsAffected == 0 {
+		return meter.Caller{}, errKey
+	}
+	c := meter.Caller{TenantID: id.Tenant(r.TenantID), KeyID: id.Key(r.ID), KeyPrefix: r.Prefix, Livemode: r.Livemode, Override: meter.Override(r.Override)}
+	err := errors.Join(json.Unmarshal(r.Scopes, &c.Scopes), json.Unmarshal(r.Defaults, &c.Defaults), json.Unmarshal(r.AllowedModels, &c.AllowedModels))
+	return c, err
+}
+
+// Keys lists a tenant's keys, newest first.
+func (s *Store) Keys(ctx context.Context, tenant id.Tenant) ([]KeyInfo, error) {
+	var rows []struct {
+		ID, Name, Prefix string
+		Livemode         bool
+		Scopes           []byte
+		CreatedAt        time.Time
+		RevokedAt        *time.Time
+	}
+	if err := s.db.WithContext(ctx).Raw("SELECT id, name, prefix, livemode, scopes, created_at, revoked_at FROM keys WHERE tenant_id = ? ORDER BY id DESC LIMIT 200", tenant).Scan(&rows).Error; err != nil {
+		return nil, err
+	}
+	out := []KeyInfo{}
+	for _, r := range rows {
+		k := KeyInfo{ID: id.Key(r.ID), Name: r.Name, Prefix: r.Prefix, Livemode: r.Livemode, CreatedAt: r.CreatedAt, RevokedAt: r.RevokedAt}
+		if err := json.Unmarshal(r.Scopes, &k.Scopes); err != nil {
+			return nil, fmt.Errorf("key %s: %w", r.ID, err)
+		}
+		out = append(out, k)
+	}
+	return out, nil
+}
+
+var errNotFound = fault.New(fault.KindNotFound, "NOT_FOUND", "there is no such object")
+
+// RevokeKey ends a key; it stays ended.
+func (s *Store) RevokeKey(ctx context.Context, tenant id.Tenant, key id.Key) error {
+	return exactly(s.db.WithContext(ctx).Exec("UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE tenant_id = ? AND id = ?", s.now(), tenant, key), errNotFound)
+}
+
+// PutBudget stores a new budget and returns its id.
+func (s *Store) PutBudget(ctx context.Context, b meter.Budget) (id.Budget, error) {
+	b.ID = s.ids.Budget()
+	return b.ID, s.db.WithContext(ctx).Exec(`INSERT INTO budgets (id, tenant_id, name, scope_type, scope_id, period, limit_usd, limit_events, limit_tokens, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, b.ID, b.TenantID, b.Name, b.Scope.Type, b.Scope.ID, b.Window, b.LimitUSD, b.LimitEvents, b.LimitTokens, s.now()).Error
+}
+
+// RetireBudget ends a budget.
+func (s *Store) RetireBudget(ctx context.Context, tenant id.Tenant, budget id.Budget) error {
+	return exactly(s.db.WithContext(ctx).Exec("UPDATE budgets SET retired_at = ? WHERE tenant_id = ? AND id = ? AND retired_at IS NULL", s.now(), tenant, budget), errNotFound)
+}
+
+// PutPolicy stores a new policy and returns its id.
+func (s *Store) PutPolicy(ctx context.Context, p meter.Policy) (id.Policy, error) {
+	models, err := json.Marshal(append([]string{}, p.AllowedModels...))
+	if err != nil {
+		return "", err
+	}
+	p.ID = s.ids.Policy()
+	return p.ID, s.db.WithContext(ctx).Exec("INSERT INTO policies (id, tenant_id, name, version, allowed_models, created_at) VALUES (?, ?, ?, 1, ?, ?)",
+		p.ID, p.TenantID, p.Name, string(models), s.now()).Error
+}
+
+// RetirePolicy ends a policy.
+func (s *Store) RetirePolicy(ctx context.Context, tenant id.Tenant, policy id.Policy) error {
+	return exactly(s.db.WithContext(ctx).Exec("UPDATE policies SET retired_at = ? WHERE tenant_id = ? AND id = ? AND retired_at IS NULL", s.now(), tenant, policy), errNotFound)
+}
+
+// CreateSignInLink makes a one-time token for the dashboard. Only its hash is stored.
+func (s *Store) CreateSignInLink(ctx context.Context, tenant id.Tenant, validFor time.Duration) (token string, err error) {
+	token, hash, err := newToken()
+	if err != nil {
+		return "", err
+	}
+	now := s.now()
+	return token, s.db.WithContext(ctx).Exec("INSERT INTO sign_in_links (tenant_id, hash, created_at, expires_at) VALUES (?, ?, ?, ?)", tenant, hash, now, now.Add(validFor)).Error
+}
+
+func newToken() (string, []byte, error) {
+	raw := make([]byte, 24)
+	if _, err := rand.Read(raw); err != nil {
+		return "", nil, err
+	}
+	token := hex.EncodeToString(raw)
+	hash := sha256.Sum256([]byte(token))
+	return token, hash[:], nil
+}
+
+// Session is a signed-in browser.
+type Session struct {
+	TenantID id.Tenant
+	CSRF     string
+}
+
+// sessionFor is how long a browser stays signed in.
+const sessionFor = 12 * time.Hour
+
+// UseSignInLink spends a sign-in token, once, and begins a session.
+func (s *Store) UseSignInLink(ctx context.Context, token string) (session string, err error) {
+	hash := sha256.Sum256([]byte(token))
+	session, sessionHash, err := newToken()
+	if err != nil {
+		return "", err
+	}
+	csrf, _, err := newToken()
+	if err != nil {
+		return "", err
+	}
+	now := s.now()
+	err = s.tx(ctx, func(tx *gorm.DB) error {
+		var tenant string
+		res := tx.Raw("UPDATE sign_in_links SET used_at = ? WHERE hash = ? AND used_at IS NULL AND expires_at > ? RETURNING tenant_id", now, hash[:], now).Scan(&tenant)
+		if res.Error != nil {
+			return res.Error
+		}
+		if tenant == "" {
+			return errNotFound
+		}
+		return tx.Exec("INSERT INTO sessions (tenant_id, hash, csrf, created_at, expires_at) VALUES (?, ?, ?, ?, ?)", tenant, sessionHash, csrf, now, now.Add(sessionFor)).Error
+	})
+	return session, err
+}
+
+// Session finds a signed-in browser.
+func (s *Store) Session(ctx context.Context, session string) (Session, error) {
+	hash := sha256.Sum256([]byte(session))
+	var out Session
+	res := s.db.WithContext(ctx).Raw("SELECT tenant_id, csrf FROM sessions WHERE hash = ? AND expires_at > ?", hash[:], s.now()).Scan(&out)
+	if res.Error == nil && res.RowsAffected == 0 {
+		return out, errNotFound
+	}
+	return out, res.Error
+}
+
+// EndSession signs a browser out.
+func (s *Store) EndSession(ctx context.Context, session string) error {
+	hash := sha256.Sum256([]byte(session))
+	return s.db.WithContext(ctx).Exec("DELETE FROM sessions WHERE hash = ?", hash[:]).Error
+}
