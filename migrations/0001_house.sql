@@ -172,8 +172,8 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         RAISE EXCEPTION 'the ledger is append-only';
     END IF;
-    IF OLD.state <> 'intent' AND (to_jsonb(NEW) - ARRAY['delivered_at', 'delivered', 'delivered_bytes', 'outcome', 'receipt_status'])
-        IS DISTINCT FROM (to_jsonb(OLD) - ARRAY['delivered_at', 'delivered', 'delivered_bytes', 'outcome', 'receipt_status']) THEN
+    IF OLD.state <> 'intent' AND (to_jsonb(NEW) - ARRAY['delivered_at', 'delivered', 'delivered_bytes', 'outcome', 'receipt_status', 'decision'])
+        IS DISTINCT FROM (to_jsonb(OLD) - ARRAY['delivered_at', 'delivered', 'delivered_bytes', 'outcome', 'receipt_status', 'decision']) THEN
         RAISE EXCEPTION 'event % is closed', OLD.id;
     END IF;
     RETURN NEW;

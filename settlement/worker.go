@@ -155,6 +155,9 @@ func (w *Worker) searchFrom(p Payment, head Block) uint64 {
 
 // collect signs and sends a captured payment, after looking whether it can still be, and whether it has been already.
 func (w *Worker) collect(ctx context.Context, l Lease, p Payment, head Block) (bool, error) {
+	if p.Source == "call" && !p.HoldUntil.After(w.Now()) {
+		return false, nil // nobody waits for the answer any more: the sweeper voids it, the payer keeps the money
+	}
 	used, err := w.Chain.AuthorizationUsed(ctx, p.Authorization)
 	if err != nil {
 		return false, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/big"
@@ -101,14 +102,11 @@ func apply(ctx context.Context, args []string) error {
 // pay buys one run, showing what it costs before it signs.
 func pay(ctx context.Context, args []string) error {
 	f := flags("pay", "p402 pay URL --key WALLETKEY asks a priced URL, shows its price, signs a payment and prints the answer.")
-	key := f.String("key", os.Getenv("P402_WALLET_KEY"), "the paying wallet's private key (or P402_WALLET_KEY)")
-	body := f.String("body", `{"messages":[{"role":"user","content":"hello"}]}`, "the request's JSON body")
+	key := f.String("key", os.Getenv("P402_PAYER_KEY"), "the paying wallet's private key (or P402_PAYER_KEY)")
+	body := f.String("data", `{"messages":[{"role":"user","content":"hello"}]}`, "the request's JSON body")
 	most := f.String("max", "1000000", "the most to pay, in atomic units (1000000 = 1 USDC)")
-	target := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		target, args = args[0], args[1:]
-	}
-	if err := f.Parse(args); err != nil {
+	target, err := parse(f, args)
+	if err != nil {
 		return err
 	}
 	if target == "" || *key == "" {
@@ -152,6 +150,21 @@ func pay(ctx context.Context, args []string) error {
 	return nil
 }
 
+// parse reads flags before and after one argument.
+func parse(f *flag.FlagSet, args []string) (string, error) {
+	if err := f.Parse(args); err != nil || f.NArg() == 0 {
+		return "", err
+	}
+	word := f.Arg(0)
+	if err := f.Parse(f.Args()[1:]); err != nil {
+		return "", err
+	}
+	if f.NArg() > 0 {
+		return "", fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return word, nil
+}
+
 func post(ctx context.Context, target, body string) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(body))
 	if err == nil {
@@ -187,11 +200,8 @@ func verify(ctx context.Context, args []string) error {
 	f := flags("verify", "p402 verify FILE checks a receipt offline with published keys; --rpc also looks the transfer up on chain.\nKeys are published at /.well-known/p402-keys.json; save them once, from a place you trust.")
 	keys := f.String("keys", "", "file or URL of the issuer's published keys")
 	rpcURL := f.String("rpc", "", "JSON-RPC URL of the receipt's network")
-	file := ""
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		file, args = args[0], args[1:]
-	}
-	if err := f.Parse(args); err != nil {
+	file, err := parse(f, args)
+	if err != nil {
 		return err
 	}
 	raw, err := os.ReadFile(file)

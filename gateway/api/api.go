@@ -56,6 +56,7 @@ func (s *Surface) Register(r *gin.Engine) {
 	g.DELETE("/policies/:id", s.with(meter.ScopeControlWrite, s.retirePolicy))
 	g.GET("/receipts", s.with(meter.ScopeReceiptsRead, s.listReceipts))
 	g.GET("/receipts/:id", s.with(meter.ScopeReceiptsRead, s.oneReceipt))
+	g.GET("/payments", s.with(meter.ScopeReceiptsRead, s.listPayments))
 	g.GET("/payments/:id", s.with(meter.ScopeReceiptsRead, s.onePayment))
 	g.POST("/receipts/verify", s.verifyReceipt)
 }
@@ -91,10 +92,31 @@ func invalid(param, why string) *fault.Error {
 
 // decode reads a small JSON body strictly: one object, no unknown field.
 func decode(c *gin.Context, into any) error {
-	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, gateway.MaxAPIBody))
+	raw, err := body(c)
 	if err != nil {
 		return err
 	}
+	return strict(raw, into)
+}
+
+// decodeClean is decode for bodies that must hold no content of calls: a forbidden key at any depth is refused by its
+// path, before anything else is looked at.
+func decodeClean(c *gin.Context, into any) error {
+	raw, err := body(c)
+	if err != nil {
+		return err
+	}
+	if path := meter.ForbiddenPath(raw); path != "" {
+		return fault.Field(fault.KindInvalid, "FORBIDDEN_CONTENT_KEY", path, "content does not belong in the ledger").With("path", path)
+	}
+	return strict(raw, into)
+}
+
+func body(c *gin.Context) ([]byte, error) {
+	return io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, gateway.MaxAPIBody))
+}
+
+func strict(raw []byte, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {

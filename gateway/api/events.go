@@ -33,6 +33,7 @@ func filter(c *gin.Context, caller meter.Caller, others ...string) (store.Filter
 		case slices.Contains(others, name):
 		case columns[name] != "":
 			f.Equal[name] = values
+			err = known(name, values)
 		case strings.HasPrefix(name, "tag.") && len(name) > 4:
 			f.Tags[name[4:]] = values
 		default:
@@ -43,6 +44,23 @@ func filter(c *gin.Context, caller meter.Caller, others ...string) (store.Filter
 		}
 	}
 	return f, nil
+}
+
+// words is the closed vocabularies that a filter may name.
+var words = map[string][]string{
+	"outcome":        {"accepted", "revised", "escalated", "failed", "rejected", "pending_review", "unknown"},
+	"cost_state":     {"reported", "priced", "estimated", "unpriced", "reconciled"},
+	"receipt_status": {"none", "required", "pending", "settled", "failed", "reused"},
+	"decision":       {"approved", "denied", "warned", "requires_review", "settlement_required", "settled", "receipt_reused", "cached", "optimized"},
+}
+
+func known(name string, values []string) error {
+	for _, value := range values {
+		if list := words[name]; list != nil && !slices.Contains(list, value) {
+			return invalid(name, "must be one of "+strings.Join(list, ", "))
+		}
+	}
+	return nil
 }
 
 // other reads the filters that are not plain columns.
@@ -278,18 +296,21 @@ func (s *Surface) summary(c *gin.Context, caller meter.Caller) (int, any, error)
 		return 0, nil, err
 	}
 	data := make([]gin.H, 0, len(rows)+1)
+	totals := groupJSON("", total)
+	delete(totals, "group")
+	delete(totals, "label")
 	unattributed := by == "" || !slices.Contains(meter.Dimensions(), by)
 	for _, g := range rows {
 		unattributed = unattributed || g.Key == nil
-		data = append(data, groupJSON(g))
+		data = append(data, groupJSON(by, g))
 	}
 	if !unattributed {
-		data = append(data, groupJSON(store.Group{}))
+		data = append(data, groupJSON(by, store.Group{}))
 	}
-	return http.StatusOK, gin.H{"object": "summary", "group_by": orNull(by), "data": data, "total": groupJSON(total)}, nil
+	return http.StatusOK, gin.H{"object": "summary", "group_by": orNull(by), "rows": data, "totals": totals}, nil
 }
 
-func groupJSON(g store.Group) gin.H {
+func groupJSON(by string, g store.Group) gin.H {
 	label := "Unattributed"
 	if g.Key != nil {
 		label = *g.Key
@@ -298,7 +319,7 @@ func groupJSON(g store.Group) gin.H {
 	if g.Accepted > 0 {
 		each = money.FromDecimal(g.CostUSD.Decimal().DivRound(money.MustUSD(strconv.FormatInt(g.Accepted, 10)).Decimal(), 18))
 	}
-	return gin.H{"key": g.Key, "label": label, "count": g.Count, "input_tokens": g.InputTokens, "cached_input_tokens": g.CachedTokens,
+	return gin.H{"group": gin.H{by: g.Key}, "label": label, "count": g.Count, "input_tokens": g.InputTokens, "cached_input_tokens": g.CachedTokens,
 		"output_tokens": g.OutputTokens, "reasoning_tokens": g.ReasoningTokens, "cost_usd": g.CostUSD, "unpriced": g.Unpriced, "retry_cost_usd": g.RetryCostUSD,
 		"revenue_usd": g.RevenueUSD, "margin_usd": g.MarginUSD, "accepted": g.Accepted, "with_outcome": g.WithOutcome, "cost_per_accepted": each}
 }
@@ -317,7 +338,7 @@ type outcomeBody struct {
 
 func (s *Surface) recordOutcome(c *gin.Context, caller meter.Caller) (int, any, error) {
 	var b outcomeBody
-	if err := decode(c, &b); err != nil {
+	if err := decodeClean(c, &b); err != nil {
 		return 0, nil, err
 	}
 	o, err := meter.NewOutcome(meter.Outcome{Outcome: b.Outcome + b.Status, OutcomeType: b.OutcomeType, Source: b.Source, QualityScore: b.QualityScore,
@@ -399,6 +420,37 @@ func (s *Surface) listReceipts(c *gin.Context, caller meter.Caller) (int, any, e
 func (s *Surface) oneReceipt(c *gin.Context, caller meter.Caller) (int, any, error) {
 	raw, err := s.Store.Receipt(c.Request.Context(), caller.TenantID, c.Param("id"))
 	return http.StatusOK, raw, err
+}
+
+// listPayments pages like receipts do, newest first.
+func (s *Surface) listPayments(c *gin.Context, caller meter.Caller) (int, any, error) {
+	size, err := limit(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	after, err := s.open(nil, c.Query("cursor"))
+	if err != nil {
+		return 0, nil, err
+	}
+	last := ""
+	if after != nil {
+		last = string(after.ID)
+	}
+	list, err := s.Store.Payments(c.Request.Context(), caller.TenantID, last, size+1)
+	if err != nil {
+		return 0, nil, err
+	}
+	data := []gin.H{}
+	for _, p := range list[:min(size, len(list))] {
+		data = append(data, paymentJSON(p, nil))
+	}
+	out := gin.H{"object": "list", "data": data, "has_more": len(list) > size, "next_cursor": nil}
+	if len(list) > size {
+		if out["next_cursor"], err = s.sign(nil, store.Position{ID: id.Event(list[size-1].ID)}); err != nil {
+			return 0, nil, err
+		}
+	}
+	return http.StatusOK, out, nil
 }
 
 func (s *Surface) onePayment(c *gin.Context, caller meter.Caller) (int, any, error) {

@@ -203,6 +203,9 @@ func (r *Runner) known(ctx context.Context, in Input, res Result, terms settleme
 	if p.Terms.RequestDigest != in.Request.Digest || p.State == settlement.StateLost || p.HoldUntil.After(now) {
 		return true, res, replay
 	}
+	if p.State == settlement.StateAuthorized { // its call is gone; once the sweeper has voided the claim it can be made again
+		return true, res, &PaymentPending{Payment: p}
+	}
 	// The hold is over and Deliver did not end it for ever: the answer never left. Who moves the hold serves it.
 	held, err := r.Sale.Holder.Hold(ctx, p.ID, p.HoldUntil, now.Add(r.CallTimeout+r.CloseGrace))
 	if err != nil || !held {

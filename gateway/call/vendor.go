@@ -187,7 +187,9 @@ func (t *try) pass(out Sink) []provider.Frame {
 		if hideUsage && provider.IsUsageOnlyChunk(f.Data) {
 			continue
 		}
-		f = t.rewrite(f)
+		if f = t.rewrite(f); hideUsage {
+			f = provider.HideUsage(f)
+		}
 		if bytes.Equal(f.Data, []byte("[DONE]")) {
 			t.drain()
 			return []provider.Frame{f}
@@ -234,7 +236,9 @@ func (t *try) collect(limit int) []provider.Frame {
 		if hideUsage && provider.IsUsageOnlyChunk(f.Data) {
 			continue
 		}
-		f = t.rewrite(f)
+		if f = t.rewrite(f); hideUsage {
+			f = provider.HideUsage(f)
+		}
 		if size += len(f.Raw); size > limit {
 			t.fail(fault.New(fault.KindUpstream, "PROVIDER_ERROR", "the provider's answer is too large to be held"), meter.CauseVendorFailed, true)
 			return nil

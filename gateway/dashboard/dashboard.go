@@ -42,8 +42,7 @@ const sessionCookie = "p402_session"
 func (s *Surface) Register(r *gin.Engine) {
 	r.GET("/", func(c *gin.Context) { c.Redirect(http.StatusSeeOther, "/app") })
 	r.GET("/assets/:name", s.asset)
-	r.GET("/sign-in/:token", s.askSignIn)
-	r.POST("/sign-in/:token", s.signIn)
+	r.GET("/sign-in/:token", s.signIn)
 	r.POST("/sign-out", s.signedIn(s.signOut))
 	r.GET("/app", s.signedIn(s.ledger))
 	r.GET("/app/ledger", s.signedIn(s.ledger))
@@ -97,11 +96,7 @@ func (s *Surface) notice(c *gin.Context, status int, title, text string) {
 	s.render(c, status, "notice.html", page{Title: title, Body: text})
 }
 
-func (s *Surface) askSignIn(c *gin.Context) {
-	s.render(c, http.StatusOK, "signin.html", page{Title: "Sign in", Body: c.Param("token")})
-}
-
-// signIn spends the link on a POST, so that a preview of the link does not.
+// signIn spends the link, once, and leaves its secret out of the address bar.
 func (s *Surface) signIn(c *gin.Context) {
 	session, err := s.Store.UseSignInLink(c.Request.Context(), c.Param("token"))
 	if err != nil {

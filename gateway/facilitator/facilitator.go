@@ -99,7 +99,7 @@ func (s *Surface) claim(ctx context.Context, a asked) (settlement.Payment, error
 	w := a.payment.Exact.Authorization
 	known, err := s.Book.ByAuthorization(ctx, a.terms.Network, a.terms.Asset, w.From, w.Nonce)
 	switch {
-	case err == nil && (known.Source != "facilitator" || known.TenantID != a.caller.TenantID || known.Terms.PayTo != a.terms.PayTo):
+	case err == nil && (known.Source != "facilitator" || known.TenantID != a.caller.TenantID || known.Terms.PayTo != a.terms.PayTo || known.Amount.Cmp(a.terms.Amount) != 0):
 		return known, x402.Refuse(x402.ReasonDuplicate, "payload", "")
 	case err == nil && known.State != settlement.StateVoided:
 		return known, nil

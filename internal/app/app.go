@@ -36,6 +36,8 @@ type Config struct {
 	DatabaseURL string
 	Vendor      Vendor
 	Settlement  *Settlement // nil: metering only; no chain setting is read
+	// Alone says that no other node serves this database: calls that a crash left open are then closed at once on start.
+	Alone bool
 	// CallTimeout bounds one call. 0 = 5 minutes.
 	CallTimeout time.Duration
 }
@@ -98,6 +100,11 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	db, err := store.New(ctx, cfg.DatabaseURL, store.Options{Now: now, IDs: ids, Card: card})
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Alone {
+		if err := db.Orphan(ctx); err != nil {
+			return nil, errors.Join(err, db.Shutdown())
+		}
 	}
 	a := &App{Store: db, IDs: ids, cfg: cfg, log: log, metrics: newMetrics()}
 	if err := a.build(ctx); err != nil {

@@ -132,7 +132,8 @@ func move(tx *gorm.DB, m settlement.Move) error {
 	}
 	status := map[settlement.State]string{settlement.StateCaptured: "pending", settlement.StateSubmitted: "pending", settlement.StateIncluded: "settled",
 		settlement.StateFinal: "settled", settlement.StateVoided: "failed", settlement.StateLost: "failed"}[m.To]
-	return tx.Exec("UPDATE events SET receipt_status = ? WHERE id = (SELECT event_id FROM payments WHERE id = ?) AND state <> 'intent'", status, m.PaymentID).Error
+	return tx.Exec(`UPDATE events SET receipt_status = ?, decision = CASE WHEN ? = 'settled' THEN 'settled' ELSE decision END
+		WHERE id = (SELECT event_id FROM payments WHERE id = ?) AND state <> 'intent'`, status, status, m.PaymentID).Error
 }
 
 // Claim stores a facilitator's payment.

@@ -259,6 +259,18 @@ func (s *Store) Overdue(ctx context.Context, now time.Time, limit int) ([]call.O
 	return out, nil
 }
 
+// Orphan ends every deadline and hold at once. Only a node that is alone may call it, before it serves: whatever is open
+// then belongs to a process that is gone.
+func (s *Store) Orphan(ctx context.Context) error {
+	now := s.now()
+	return s.tx(ctx, func(tx *gorm.DB) error {
+		if err := tx.Exec("UPDATE events SET deadline = ? WHERE state = 'intent' AND deadline > ?", now, now).Error; err != nil {
+			return err
+		}
+		return tx.Exec("UPDATE payments SET hold_until = ? WHERE delivered_at IS NULL AND hold_until > ? AND hold_until < 'infinity'", now, now).Error
+	})
+}
+
 // PaymentFor finds an authorization's payment; a voided one only if there is no other.
 func (s *Store) PaymentFor(ctx context.Context, network, asset, payer, nonce string) (settlement.Payment, error) {
 	return s.ByAuthorization(ctx, network, asset, payer, nonce)

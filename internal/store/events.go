@@ -76,17 +76,18 @@ type eventRow struct {
 	Delivered      *string
 	Outcome        *string
 	ReceiptStatus  string
+	Decision       string
 	DeliveredBytes *int64
 }
 
-const eventRowColumns = "doc, delivered_at, delivered, outcome, receipt_status, delivered_bytes"
+const eventRowColumns = "doc, delivered_at, delivered, outcome, receipt_status, decision, delivered_bytes"
 
 func (r eventRow) event() (meter.Event, error) {
 	var e meter.Event
 	if err := json.Unmarshal(r.Doc, &e); err != nil {
 		return e, err
 	}
-	e.DeliveredAt, e.ReceiptStatus = r.DeliveredAt, r.ReceiptStatus
+	e.DeliveredAt, e.ReceiptStatus, e.Decision = r.DeliveredAt, r.ReceiptStatus, r.Decision
 	if r.Delivered != nil {
 		e.Delivered = *r.Delivered
 	}

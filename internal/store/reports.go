@@ -296,6 +296,11 @@ func (s *Store) Receipts(ctx context.Context, tenant id.Tenant, after string, li
 	return out, err
 }
 
+// Payments lists a tenant's payments, newest first, after an id.
+func (s *Store) Payments(ctx context.Context, tenant id.Tenant, after string, limit int) ([]settlement.Payment, error) {
+	return s.payments(ctx, "tenant_id = ? AND (? = '' OR id < ?) ORDER BY id DESC LIMIT ?", tenant, after, after, limit)
+}
+
 // EventPayment is the payment of an event, and its moves; ErrNotFound if it has none.
 func (s *Store) EventPayment(ctx context.Context, tenant id.Tenant, event id.Event) (settlement.Payment, []settlement.Move, error) {
 	p, err := s.payment(ctx, "tenant_id = ? AND event_id = ?", tenant, event)

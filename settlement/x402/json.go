@@ -3,6 +3,7 @@ package x402
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -90,17 +91,23 @@ func checkKey(dec *json.Decoder, at string, seen map[string]bool, foldKeys bool)
 	return key, nil
 }
 
-// maxPath bounds a field's path in an Error: keys are the sender's.
+// maxPath bounds a field's path in an Error.
 const maxPath = 80
 
+var keyForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
+
+// join is the path of a member. Keys are the sender's: one that is not a plain word is not repeated.
 func join(at, key string) string {
-	if at != "" {
-		key = at + "." + key
+	if !keyForm.MatchString(key) {
+		key = "?"
 	}
-	if len(key) > maxPath {
-		return strings.ToValidUTF8(key[:maxPath], "")
+	switch {
+	case at == "":
+		return key
+	case len(at)+1+len(key) > maxPath:
+		return at
 	}
-	return key
+	return at + "." + key
 }
 
 // halfSurrogate finds a \uD800..\uDFFF escape without its other half: encoding/json would turn different ones into the same

@@ -130,6 +130,9 @@ func DecodePayment(raw []byte, version int) (*Payment, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Scheme != SchemeExact && version == Version2 {
+		return nil, Refuse(ReasonNoMatch, "accepted.scheme", "only exact is offered")
+	}
 	if p.Scheme != SchemeExact {
 		return nil, Refuse(ReasonUnsupportedScheme, "scheme", "only exact is offered")
 	}
