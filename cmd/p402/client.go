@@ -103,7 +103,7 @@ func apply(ctx context.Context, args []string) error {
 func pay(ctx context.Context, args []string) error {
 	f := flags("pay", "p402 pay URL --key WALLETKEY asks a priced URL, shows its price, signs a payment and prints the answer.")
 	key := f.String("key", os.Getenv("P402_PAYER_KEY"), "the paying wallet's private key (or P402_PAYER_KEY)")
-	body := f.String("data", `{"messages":[{"role":"user","content":"hello"}]}`, "the request's JSON body")
+	body := f.String("body", `{"messages":[{"role":"user","content":"hello"}]}`, "the request's JSON body")
 	most := f.String("max", "1000000", "the most to pay, in atomic units (1000000 = 1 USDC)")
 	target, err := parse(f, args)
 	if err != nil {

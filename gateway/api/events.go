@@ -298,6 +298,7 @@ func (s *Surface) summary(c *gin.Context, caller meter.Caller) (int, any, error)
 	data := make([]gin.H, 0, len(rows)+1)
 	totals := groupJSON("", total)
 	delete(totals, "group")
+	delete(totals, "key")
 	delete(totals, "label")
 	unattributed := by == "" || !slices.Contains(meter.Dimensions(), by)
 	for _, g := range rows {
@@ -319,7 +320,7 @@ func groupJSON(by string, g store.Group) gin.H {
 	if g.Accepted > 0 {
 		each = money.FromDecimal(g.CostUSD.Decimal().DivRound(money.MustUSD(strconv.FormatInt(g.Accepted, 10)).Decimal(), 18))
 	}
-	return gin.H{"group": gin.H{by: g.Key}, "label": label, "count": g.Count, "input_tokens": g.InputTokens, "cached_input_tokens": g.CachedTokens,
+	return gin.H{"key": g.Key, "group": gin.H{by: g.Key}, "label": label, "count": g.Count, "input_tokens": g.InputTokens, "cached_input_tokens": g.CachedTokens,
 		"output_tokens": g.OutputTokens, "reasoning_tokens": g.ReasoningTokens, "cost_usd": g.CostUSD, "unpriced": g.Unpriced, "retry_cost_usd": g.RetryCostUSD,
 		"revenue_usd": g.RevenueUSD, "margin_usd": g.MarginUSD, "accepted": g.Accepted, "with_outcome": g.WithOutcome, "cost_per_accepted": each}
 }

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 
@@ -63,6 +64,10 @@ func (s *Surface) Serve(c *gin.Context, caller meter.Caller, sold *meter.Workflo
 		API: "openai.chat", CompletionID: "chatcmpl-"}
 	if s.Runner.Sale != nil {
 		payment, err := x402.ParsePayment(c.Request.Header)
+		var refusal *x402.Error
+		if errors.As(err, &refusal) && refusal.Reason == x402.ReasonUnsupportedScheme && c.GetHeader(x402.HeaderPaymentSignature) != "" {
+			err = x402.Refuse(x402.ReasonNoMatch, refusal.Field, refusal.Message) // as v2 servers say it: nothing of that scheme was offered
+		}
 		if err != nil && sold != nil {
 			payment, in.PaymentError = nil, err
 		} else if err != nil {

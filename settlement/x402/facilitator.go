@@ -1,6 +1,9 @@
 package x402
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"errors"
+)
 
 // FacilitatorRequest is the body of /verify and /settle. Payload and requirements are of the version that it names.
 type FacilitatorRequest struct {
@@ -65,7 +68,8 @@ func DecodeRequirements(raw []byte, version int) (PaymentRequirements, error) {
 
 // asRequirement says that the resource server, not the payer, sent what cannot be read.
 func asRequirement(err error) error {
-	if refusal, ok := err.(*Error); ok { //nolint:errorlint // made in this package, never wrapped
+	var refusal *Error
+	if errors.As(err, &refusal) {
 		return Refuse(ReasonInvalidRequirement, refusal.Field, refusal.Message)
 	}
 	return err

@@ -85,7 +85,7 @@ func ParsePayment(h http.Header) (*Payment, error) {
 	if text := h.Get(HeaderXPayment); text != "" {
 		return parseHeader(HeaderXPayment, text, Version1)
 	}
-	return nil, nil //nolint:nilnil // no payment is not an error
+	return nil, nil // no payment is not an error
 }
 
 func parseHeader(name, text string, version int) (*Payment, error) {
@@ -94,7 +94,7 @@ func parseHeader(name, text string, version int) (*Payment, error) {
 		return nil, Refuse(ReasonInvalidPayload, name, "the header is not standard base64 of at most 32 KiB")
 	}
 	if string(bytes.TrimSpace(raw)) == "null" {
-		return nil, nil //nolint:nilnil // the protocol counts null as no payment
+		return nil, nil // the protocol counts null as no payment
 	}
 	return DecodePayment(raw, version)
 }
@@ -129,9 +129,6 @@ func DecodePayment(raw []byte, version int) (*Payment, error) {
 	}
 	if err != nil {
 		return nil, err
-	}
-	if p.Scheme != SchemeExact && version == Version2 {
-		return nil, Refuse(ReasonNoMatch, "accepted.scheme", "only exact is offered")
 	}
 	if p.Scheme != SchemeExact {
 		return nil, Refuse(ReasonUnsupportedScheme, "scheme", "only exact is offered")
