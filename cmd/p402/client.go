@@ -102,7 +102,7 @@ func apply(ctx context.Context, args []string) error {
 // pay buys one run, showing what it costs before it signs.
 func pay(ctx context.Context, args []string) error {
 	f := flags("pay", "p402 pay URL --key WALLETKEY asks a priced URL, shows its price, signs a payment and prints the answer.")
-	key := f.String("key", os.Getenv("P402_PAYER_KEY"), "the paying wallet's private key (or P402_PAYER_KEY)")
+	key := f.String("key", os.Getenv("P402_WALLET_KEY"), "the paying wallet's private key (or P402_WALLET_KEY)")
 	body := f.String("body", `{"messages":[{"role":"user","content":"hello"}]}`, "the request's JSON body")
 	most := f.String("max", "1000000", "the most to pay, in atomic units (1000000 = 1 USDC)")
 	target, err := parse(f, args)

@@ -267,9 +267,12 @@ func (s *Store) Receipt(ctx context.Context, tenant id.Tenant, receipt string) (
 	return s.receipt(ctx, "tenant_id = ? AND id = ?", tenant, receipt)
 }
 
+// ownOrReused is an event and, for a run that an earlier call was paid for, that call's event.
+const ownOrReused = "(SELECT ? UNION SELECT doc ->> 'RetryOf' FROM events WHERE id = ? AND receipt_status = 'reused')"
+
 // EventReceipt is the receipt of an event; nil if it has none.
 func (s *Store) EventReceipt(ctx context.Context, tenant id.Tenant, event id.Event) (json.RawMessage, error) {
-	raw, err := s.receipt(ctx, "tenant_id = ? AND event_id = ? ORDER BY id DESC", tenant, event)
+	raw, err := s.receipt(ctx, "tenant_id = ? AND event_id IN "+ownOrReused+" ORDER BY id DESC", tenant, event, event)
 	if fault.KindOf(err) == fault.KindNotFound {
 		return nil, nil
 	}
@@ -303,7 +306,7 @@ func (s *Store) Payments(ctx context.Context, tenant id.Tenant, after string, li
 
 // EventPayment is the payment of an event, and its moves; ErrNotFound if it has none.
 func (s *Store) EventPayment(ctx context.Context, tenant id.Tenant, event id.Event) (settlement.Payment, []settlement.Move, error) {
-	p, err := s.payment(ctx, "tenant_id = ? AND event_id = ?", tenant, event)
+	p, err := s.payment(ctx, "tenant_id = ? AND event_id IN "+ownOrReused, tenant, event, event)
 	if err != nil {
 		return p, nil, err
 	}
