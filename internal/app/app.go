@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"p402.io/p402/gateway"
+	"p402.io/p402/gateway/anthropic"
 	"p402.io/p402/gateway/api"
 	"p402.io/p402/gateway/call"
 	"p402.io/p402/gateway/dashboard"
@@ -125,12 +126,12 @@ func (a *App) build(ctx context.Context) error {
 	issuer := settlement.NewIssuer("p402", ed25519.NewKeyFromSeed(signing))
 	runner := &call.Runner{Store: a.Store, IDs: a.IDs, Now: now, Log: a.log, Route: vendors.route, CallTimeout: a.cfg.CallTimeout, CloseGrace: closeGrace}
 	auth := gateway.NewAuth(a.Store, now)
-	inference := &openai.Surface{Auth: auth, Runner: runner, Log: a.log, Models: vendors}
+	inference := &openai.Surface{Auth: auth, Runner: runner, Log: a.log, Models: vendors, Made: vendors}
 	cursorKey, err := a.Store.Secret(ctx, "cursor", 32)
 	if err != nil {
 		return err
 	}
-	surfaces := []gateway.Surface{inference,
+	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
 		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet()},
 		&dashboard.Surface{Store: a.Store, Log: a.log, Now: now},
 		&system{app: a, keys: issuer.KeySet()}}

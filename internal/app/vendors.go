@@ -4,9 +4,11 @@ import (
 	"context"
 	"sort"
 
+	"p402.io/p402/gateway/call"
 	"p402.io/p402/gateway/openai"
 	"p402.io/p402/internal/catalogue"
 	"p402.io/p402/internal/fault"
+	"p402.io/p402/internal/id"
 	"p402.io/p402/internal/provider"
 	"p402.io/p402/internal/store"
 	"p402.io/p402/meter"
@@ -33,11 +35,23 @@ func newVendors(cfg Vendor, db *store.Store) (*vendors, error) {
 }
 
 // route chooses the vendor. A test key never reaches one that bills, and a live key never one that makes answers up (D26).
-func (v *vendors) route(c meter.Caller, model string) (provider.Provider, string, error) {
-	if c.Livemode == v.cfg.TestKeys {
-		return nil, "", fault.New(fault.KindUnavailable, "NO_PROVIDER_AVAILABLE", "no provider serves this kind of key here; test keys and live keys are kept apart")
+func (v *vendors) route(a call.Ask) ([]call.Target, error) {
+	if a.Caller.Livemode == v.cfg.TestKeys {
+		return nil, fault.New(fault.KindUnavailable, "NO_PROVIDER_AVAILABLE", "no provider serves this kind of key here; test keys and live keys are kept apart")
 	}
-	return v.main, model, nil
+	return []call.Target{{Provider: v.main, Model: a.Model}}, nil
+}
+
+// ResponseMaker finds who made a response by its event, which has the caller's tenant and mode.
+func (v *vendors) ResponseMaker(ctx context.Context, c meter.Caller, responseID string) (provider.Provider, id.Event, error) {
+	e, err := v.db.Event(ctx, c.TenantID, responseID)
+	if err != nil {
+		return nil, "", err
+	}
+	if e.Route != meter.RouteResponses || e.Livemode != c.Livemode || e.UpstreamID != responseID || e.Provider != v.main.Name() {
+		return nil, "", fault.New(fault.KindNotFound, "RESPONSE_NOT_FOUND", "no such response")
+	}
+	return v.main, e.ID, nil
 }
 
 // List is what a key may use of what has a known price, by name.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -105,12 +106,22 @@ func (o *OpenAI) request(ctx context.Context, r Request) (*http.Request, error) 
 	if path == "" {
 		return nil, fmt.Errorf("this vendor has no route %q", r.Route)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.cfg.BaseURL+path, bytes.NewReader(r.Body))
+	method, target, body := http.MethodPost, o.cfg.BaseURL+path, io.Reader(bytes.NewReader(r.Body))
+	if r.Method == http.MethodGet || r.Method == http.MethodDelete {
+		method, target, body = r.Method, target+"/"+url.PathEscape(r.Object), nil
+	}
+	if r.Query != "" {
+		target += "?" + r.Query
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
 		return nil, err
 	}
 	req.GetBody = nil // a request is never sent twice: it may cost money twice
-	req.Header.Set("Content-Type", "application/json")
+	extraHeaders(req.Header, r.Header)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	req.Header.Set("Accept", "application/json")
 	if r.Stream {
 		req.Header.Set("Accept", "text/event-stream")
@@ -178,7 +189,7 @@ func (o *OpenAI) plain(ctx context.Context, w *watch, body io.Reader) func() (Fr
 	}
 }
 
-// frames reads a stream; it has ended well once the vendor said so: [DONE], or a finish_reason before the end.
+// frames reads a stream; it has ended well once the vendor said so: the form's last event, or a finish_reason before the end.
 func (o *OpenAI) frames(ctx context.Context, w *watch, body io.Reader) func() (Frame, error) {
 	reader := NewSSEReader(body, o.cfg.MaxFrame)
 	finished := false
@@ -188,7 +199,7 @@ func (o *OpenAI) frames(ctx context.Context, w *watch, body io.Reader) func() (F
 		w.pause()
 		switch {
 		case err == nil:
-			finished = finished || bytes.Equal(f.Data, []byte("[DONE]")) || hasFinishReason(f.Data)
+			finished = finished || EndsStream(f) || hasFinishReason(f.Data)
 			return f, nil
 		case errors.Is(err, io.EOF) && finished:
 			return Frame{}, io.EOF

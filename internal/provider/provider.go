@@ -23,9 +23,10 @@ const (
 	RouteEmbeddings      Route = "embeddings"
 	RouteResponses       Route = "responses"
 	RouteMessages        Route = "messages"
+	RouteCountTokens     Route = "messages.count_tokens"
 )
 
-// path is the route's path under an OpenAI-compatible base URL; empty for a route such a vendor does not have.
+// path is the route's path under a base URL; empty for a route that no vendor has.
 func (r Route) path() string {
 	switch r {
 	case RouteChatCompletions:
@@ -38,15 +39,21 @@ func (r Route) path() string {
 		return "/responses"
 	case RouteMessages:
 		return "/messages"
+	case RouteCountTokens:
+		return "/messages/count_tokens"
 	}
 	return ""
 }
 
 // Request is one attempt at one vendor. Body holds the final bytes and is not changed; it must stay untouched until
 // Do has returned. Header holds the few extra headers the caller chose to let through; credentials, framing and
-// connection headers in it are ignored. Stream says whether Body asks for a stream.
+// connection headers in it are ignored. Stream says whether Body asks for a stream. Method is POST when empty; GET and
+// DELETE go to the object that Object names under the route, with Query, and send no body.
 type Request struct {
 	Route          Route
+	Method         string
+	Object         string // an id the vendor gave, unescaped
+	Query          string // encoded
 	Body           []byte
 	Header         http.Header
 	Stream         bool
