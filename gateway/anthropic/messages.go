@@ -92,12 +92,12 @@ func vendorHeader(c *gin.Context) http.Header {
 }
 
 // upstream makes the vendor's bytes: of metadata only user_id stays, as the vendor refuses anything else.
-func upstream(body []byte, model string) ([]byte, error) {
+func upstream(body []byte, t call.Target) ([]byte, error) {
 	body, err := provider.KeepMetadataKeys(body, userID)
 	if err != nil {
 		return nil, err
 	}
-	return provider.SetModel(body, model)
+	return provider.SetModel(body, t.Model)
 }
 
 // count passes a counting on. It is free and makes no event, but is judged like a call: what a key may not use it may not
@@ -128,7 +128,7 @@ func (s *Surface) relayCount(ctx context.Context, c *gin.Context, in call.Input)
 	if err != nil {
 		return err
 	}
-	body, err := in.Upstream(in.Body, targets[0].Model)
+	body, err := in.Upstream(in.Body, targets[0])
 	if err != nil {
 		return fault.New(fault.KindInvalid, "INVALID_JSON", "the body is not a JSON object").Because(err)
 	}

@@ -45,7 +45,7 @@ type Input struct {
 	PaymentError error
 	Resource     string // absolute URL of what is bought
 	// Upstream edits the body for the vendor: model name, owners taken out, usage asked for.
-	Upstream func(body []byte, model string) ([]byte, error)
+	Upstream func(body []byte, t Target) ([]byte, error)
 	// Vendor is the one vendor that can serve the call, as the work it goes on with lies there; "" lets routing choose.
 	Vendor string
 	// Header is what of the caller's headers the vendor may see; nil for most.
@@ -91,17 +91,17 @@ func (r *Runner) Do(ctx context.Context, in Input, out Sink) (Result, error) {
 	if err != nil {
 		return Result{}, fault.New(fault.KindUnavailable, "CONTROL_UNAVAILABLE", "budgets and policies cannot be read now").Because(err)
 	}
+	targets, err := r.Route(Ask{Caller: in.Caller, Model: in.Request.Model, Route: in.Request.Route, Vendor: in.Vendor})
+	if err != nil {
+		return Result{}, err
+	}
 	sold := r.sold(in, standing)
 	now := r.Now()
-	quote := meter.NewQuote(in.Request, card, sold, now)
+	quote := quoteDearest(in.Request, card, targets, sold, now)
 	decision := meter.Decide(in.Caller, quote, standing, now)
 	res := Result{Decision: decision, Quote: quote}
 	if in.Request.DryRun {
 		return res, nil
-	}
-	targets, err := r.Route(Ask{Caller: in.Caller, Model: in.Request.Model, Route: in.Request.Route, Vendor: in.Vendor})
-	if err != nil {
-		return res, err
 	}
 	work := run{Target: targets[0], rest: targets[1:], card: card}
 	switch decision.Verdict {
@@ -120,6 +120,28 @@ func (r *Runner) Do(ctx context.Context, in Input, out Sink) (Result, error) {
 		return res, err
 	}
 	return r.serve(ctx, in, res, work, out)
+}
+
+// quoteDearest is the quote whose worst case holds wherever the call ends: under the name it was asked by if that has a
+// price, else the dearest of its targets; no known price if one of them has none.
+func quoteDearest(r meter.Request, card meter.RateCard, targets []Target, sold *meter.Workflow, now time.Time) meter.Quote {
+	quote := meter.NewQuote(r, card, sold, now)
+	if quote.Priced {
+		return quote
+	}
+	for i, t := range targets {
+		asked := r
+		asked.Model = t.Model
+		q := meter.NewQuote(asked, card, sold, now)
+		q.Request = r
+		if !q.Priced {
+			return q
+		}
+		if i == 0 || q.WorstCase.USD.Cmp(quote.WorstCase.USD) > 0 {
+			quote = q
+		}
+	}
+	return quote
 }
 
 // sold is the workflow a call has to pay for: where it is sold to strangers always; with a key only if the caller
@@ -147,10 +169,13 @@ type Ask struct {
 
 // Target is one vendor with the model's name there. Ready reports whether a further try may go there now (its circuit is
 // closed, its retry budget not used up); nil is always. It is asked of fallbacks only, and may count the asking.
+// Vendor and API are what the usage parser and the price book know it as; "" is the provider's name and the route's form.
 type Target struct {
-	Provider provider.Provider
-	Model    string
-	Ready    func() bool
+	Provider        provider.Provider
+	Model           string
+	Vendor, API     string
+	ForwardMetadata bool // owners may go to this vendor
+	Ready           func() bool
 }
 
 // run is what serves one call: the target being tried and those left.

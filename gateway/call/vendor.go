@@ -94,6 +94,8 @@ type try struct {
 	v        run
 	upstream *provider.Response
 	parser   *provider.UsageParser
+	failed   []meter.Attempt // the attempts before this one
+	estimate *money.USD      // what those may have cost, should their vendors bill after all
 	attempt  meter.Attempt
 	measured meter.Measured
 	cost     meter.Cost
@@ -108,27 +110,6 @@ type try struct {
 	gone     bool
 	sent     int64
 	cancel   context.CancelFunc
-}
-
-// begin calls the vendor and returns once its status is known, or it failed.
-func (r *Runner) begin(ctx context.Context, in Input, e meter.Event, v run) *try {
-	t := &try{r: r, in: in, event: e, v: v, parser: provider.NewUsageParser(in.API, v.Provider.Name())}
-	t.attempt = meter.Attempt{Number: 1, Provider: v.Provider.Name(), Model: v.Model, StartedAt: r.Now(), Simulated: v.Provider.Simulated()}
-	ctx, t.cancel = context.WithCancel(ctx)
-	body, err := in.Upstream(in.Body, v.Model)
-	if err != nil {
-		t.fail(err, meter.CauseVendorFailed, false)
-		return t
-	}
-	resp, err := v.Provider.Do(ctx, provider.Request{Route: provider.Route(in.Request.Route), Body: body, Header: in.Header, Stream: in.Request.Stream})
-	if err != nil {
-		t.vendorError(ctx, err)
-		return t
-	}
-	t.upstream, t.status, t.stream = resp, resp.Status, resp.Stream
-	t.header = provider.PassingHeaders(resp.Header)
-	t.attempt.Status, t.sentUp = resp.Status, true
-	return t
 }
 
 func (t *try) end() {
@@ -177,6 +158,8 @@ func VendorFault(ctx context.Context, err error) *fault.Error {
 	switch {
 	case errors.As(err, &pe) && pe.Kind == provider.KindTimeout, errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fault.New(fault.KindUpstreamTimeout, "PROVIDER_TIMEOUT", "the provider did not answer in time").Because(err)
+	case pe != nil && pe.Kind == provider.KindOpen:
+		return fault.New(fault.KindUnavailable, "NO_PROVIDER_AVAILABLE", "the provider of this model is failing; try again in some seconds").Because(err)
 	case pe != nil && pe.Kind == provider.KindRequest:
 		return fault.New(fault.KindUnavailable, "NO_PROVIDER_AVAILABLE", "the provider of this model does not serve this route").Because(err)
 	}
@@ -324,19 +307,15 @@ func (t *try) endedBy() string {
 func (t *try) finish(now time.Time) meter.Event {
 	e := t.event
 	t.attempt.FinishedAt, t.attempt.Cause, t.attempt.UpstreamID = now, t.cause, e.UpstreamID
-	if t.sentUp {
-		status := t.attempt.Status
-		if status == 0 {
-			status = 200 // sent, nothing heard: what it cost is unknown, not nothing
-		}
-		t.measured = t.parser.Finish(t.endedBy(), status, t.in.Body)
-		t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: e.Provider, Model: t.v.Model, At: now})
-	}
+	t.measure(now)
 	t.attempt.Measured, t.attempt.Cost = t.measured, t.cost
-	e.Attempts = []meter.Attempt{t.attempt}
 	e.FinalizedAt, e.StatusCode, e.Cause = &now, t.status, t.cause
 	e.LatencyMS = now.Sub(e.ReceivedAt).Milliseconds()
-	e.OverheadUS = max(now.Sub(e.ReceivedAt)-t.attempt.FinishedAt.Sub(t.attempt.StartedAt), 0).Microseconds()
+	vendors := t.attempt.FinishedAt.Sub(t.attempt.StartedAt)
+	for _, a := range t.failed {
+		vendors += a.FinishedAt.Sub(a.StartedAt)
+	}
+	e.OverheadUS = max(now.Sub(e.ReceivedAt)-vendors, 0).Microseconds()
 	e.ModelUsed = t.measured.Model
 	if e.ModelUsed == "" && t.sentUp {
 		e.ModelUsed = t.v.Model
@@ -351,6 +330,10 @@ func (t *try) finish(now time.Time) meter.Event {
 		}
 	}
 	t.book(&e)
+	if t.attempt.Cost.USD = e.CostUSD; e.CostUSD == nil || e.CostUSD.Sign() == 0 {
+		t.attempt.Cost.Components = nil
+	}
+	e.Attempts = append(t.failed, t.attempt) // their costs sum to the event's (D12)
 	return e
 }
 
@@ -368,7 +351,8 @@ func (t *try) book(e *meter.Event) {
 	case e.CostUSD == nil:
 		e.CostState = meter.CostUnpriced
 	case t.failedUncounted():
-		e.EstimateUSD, e.CostUSD, e.CostState, e.CostLines = t.cost.USD, &zero, meter.CostEstimated, nil
+		t.addEstimate(*t.cost.USD)
+		e.CostUSD, e.CostState, e.CostLines = &zero, meter.CostEstimated, nil
 	case t.cost.Estimated:
 		e.CostState = meter.CostEstimated
 	case strings.HasPrefix(string(t.cost.Source), "reported"):
@@ -376,6 +360,7 @@ func (t *try) book(e *meter.Event) {
 	default:
 		e.CostState = meter.CostPriced
 	}
+	e.EstimateUSD = t.estimate
 }
 
 func (t *try) failedUncounted() bool {

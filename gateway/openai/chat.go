@@ -24,8 +24,6 @@ type Surface struct {
 	Models Models
 	// Made knows which vendor made an answer that it keeps; nil leaves such routes out.
 	Made Made
-	// ForwardMetadata hands owners on to the vendor; off unless the operator sets it (D17).
-	ForwardMetadata bool
 }
 
 // Models lists what a key may use.
@@ -82,7 +80,7 @@ func (s *Surface) input(c *gin.Context, form Form, caller meter.Caller, sold *me
 	if err != nil {
 		return call.Input{}, err
 	}
-	in := call.Input{Caller: caller, Request: request, Body: body, Workflow: sold, Resource: resource(c), Upstream: s.upstream(form),
+	in := call.Input{Caller: caller, Request: request, Body: body, Workflow: sold, Resource: resource(c), Upstream: upstream(form),
 		API: form.API, CompletionID: form.IDPrefix}
 	if form.Route == meter.RouteResponses {
 		if in.Vendor, err = s.chained(c.Request.Context(), caller, body); err != nil {
@@ -152,11 +150,11 @@ func worstCase(res call.Result) any {
 
 // upstream makes the vendor's bytes: owners out, usage asked for where it has to be, the model by its name there; all
 // else untouched. A vendor keeps an answer's metadata for whom it answers, so of a Responses body only owners go.
-func (s *Surface) upstream(form Form) func(body []byte, model string) ([]byte, error) {
-	return func(body []byte, model string) ([]byte, error) {
+func upstream(form Form) func(body []byte, t call.Target) ([]byte, error) {
+	return func(body []byte, t call.Target) ([]byte, error) {
 		var err error
 		switch {
-		case s.ForwardMetadata:
+		case t.ForwardMetadata: // only if the operator set it (D17)
 		case form.Route == meter.RouteResponses:
 			body, err = provider.RemoveMetadataKeys(body, meter.OwnerKeys())
 		default:
@@ -170,7 +168,7 @@ func (s *Surface) upstream(form Form) func(body []byte, model string) ([]byte, e
 				return nil, err
 			}
 		}
-		return provider.SetModel(body, model)
+		return provider.SetModel(body, t.Model)
 	}
 }
 

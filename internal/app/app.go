@@ -35,22 +35,34 @@ import (
 type Config struct {
 	Listen      string
 	DatabaseURL string
-	Vendor      Vendor
-	Settlement  *Settlement // nil: metering only; no chain setting is read
+	Vendor      Vendor   // the one vendor of a small installation; it comes before Vendors
+	Vendors     []Vendor // in the order they are preferred at equal priority and by lot
+	// Aliases are names of the operator's own, each for an ordered list of models: the first, and its fallbacks.
+	Aliases    map[string][]string
+	Settlement *Settlement // nil: metering only; no chain setting is read
 	// Alone says that no other node serves this database: calls that a crash left open are then closed at once on start.
 	Alone bool
 	// CallTimeout bounds one call. 0 = 5 minutes.
 	CallTimeout time.Duration
 }
 
-// Vendor is where calls go: an OpenAI-compatible base URL.
+// Vendor is where calls go.
 type Vendor struct {
 	Name         string
-	BaseURL      string
+	Kind         string // a provider profile; "" is openai_compatible
+	BaseURL      string // "" is the profile's
 	APIKey       string
 	AllowPrivate bool // loopback and private addresses may be dialled
 	Simulated    bool // answers are made up
-	TestKeys     bool // test keys may use it
+	TestKeys     bool // test keys may use it, and live keys may not
+
+	Models          []string          // what it is asked for by bare name; empty: everything
+	Aliases         map[string]string // a model's name here -> its name there
+	Priority        int               // the lowest first
+	Weight          int               // share among equals; 0 = 1
+	Retries         int               // times the same vendor is asked again where that is proved free
+	ForwardMetadata bool              // owners may go to it
+	FirstByte, Idle time.Duration     // 0 = the provider package's defaults
 }
 
 // Settlement is one network with the wallet that pays its gas.
@@ -115,7 +127,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 }
 
 func (a *App) build(ctx context.Context) error {
-	vendors, err := newVendors(a.cfg.Vendor, a.Store)
+	vendors, err := newVendors(a.cfg, a.Store)
 	if err != nil {
 		return err
 	}

@@ -156,6 +156,25 @@ func RemoveKeys(body []byte, keys ...string) ([]byte, error) {
 	return apply(body, edits), nil
 }
 
+// RenameKey gives a top-level member another name, for vendors that know a field by it; where the body has that name
+// already, the member is taken out instead.
+func RenameKey(body []byte, from, to string) ([]byte, error) {
+	all, _, err := members(body)
+	if err != nil {
+		return nil, fmt.Errorf("rename key: %w", err)
+	}
+	if slices.ContainsFunc(all, func(m member) bool { return m.is(body, to) }) {
+		return RemoveKeys(body, from)
+	}
+	var edits []edit
+	for _, m := range all {
+		if m.is(body, from) {
+			edits = append(edits, edit{m.keyStart, m.keyEnd, quote(to)})
+		}
+	}
+	return apply(body, edits), nil
+}
+
 // DropMetadata takes metadata out of the body altogether.
 func DropMetadata(body []byte) ([]byte, error) { return RemoveKeys(body, "metadata") }
 

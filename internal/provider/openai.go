@@ -14,14 +14,15 @@ import (
 	"time"
 )
 
-// Config is one OpenAI-compatible vendor. Zero durations and sizes take the defaults below.
+// Config is one vendor. Zero durations and sizes take the defaults below, a zero profile is openai_compatible.
 type Config struct {
 	Name         string
-	BaseURL      string // with its version part, e.g. https://api.example.com/v1
-	APIKey       string // sent as a bearer token; "" sends none
-	Simulated    bool   // the vendor makes its answers up
-	AllowPrivate bool   // private and loopback addresses may be dialled
-	FirstByte    time.Duration
+	Profile      Profile
+	BaseURL      string        // with its version part, e.g. https://api.example.com/v1; "" is the profile's
+	APIKey       string        // "" sends none
+	Simulated    bool          // the vendor makes its answers up
+	AllowPrivate bool          // private and loopback addresses may be dialled
+	FirstByte    time.Duration // from sending to the answer's headers
 	Idle         time.Duration // between two frames
 	MaxFrame     int
 	MaxBody      int64
@@ -36,7 +37,7 @@ const (
 	maxIdlePerHost   = 256
 )
 
-// OpenAI is a vendor that speaks OpenAI's form.
+// OpenAI is a vendor that is spoken to over HTTP as its profile says: OpenAI's forms, and Anthropic's Messages.
 type OpenAI struct {
 	cfg    Config
 	client *http.Client
@@ -46,6 +47,9 @@ var _ Provider = (*OpenAI)(nil)
 
 // New returns a vendor; a base URL that cannot be used is refused with its reason.
 func New(c Config) (*OpenAI, error) {
+	if c.BaseURL == "" {
+		c.BaseURL = c.Profile.BaseURL
+	}
 	guard := Egress{AllowPrivate: c.AllowPrivate}
 	if _, err := guard.CheckURL(c.BaseURL); err != nil {
 		return nil, fmt.Errorf("provider %s: base URL: %w", c.Name, err)
@@ -75,6 +79,9 @@ func New(c Config) (*OpenAI, error) {
 // Name is the vendor's name on events.
 func (o *OpenAI) Name() string { return o.cfg.Name }
 
+// Profile is what is known of the vendor's kind.
+func (o *OpenAI) Profile() Profile { return o.cfg.Profile }
+
 // Simulated reports whether answers are made up.
 func (o *OpenAI) Simulated() bool { return o.cfg.Simulated }
 
@@ -103,10 +110,17 @@ func (o *OpenAI) Do(ctx context.Context, r Request) (*Response, error) {
 
 func (o *OpenAI) request(ctx context.Context, r Request) (*http.Request, error) {
 	path := r.Route.path()
-	if path == "" {
+	if path == "" || !o.cfg.Profile.Serves(r.Route) {
 		return nil, fmt.Errorf("this vendor has no route %q", r.Route)
 	}
-	method, target, body := http.MethodPost, o.cfg.BaseURL+path, io.Reader(bytes.NewReader(r.Body))
+	shaped := r.Body
+	if len(shaped) > 0 {
+		var err error
+		if shaped, err = o.cfg.Profile.Shape(r.Route, shaped); err != nil {
+			return nil, err
+		}
+	}
+	method, target, body := http.MethodPost, o.cfg.BaseURL+path, io.Reader(bytes.NewReader(shaped))
 	if r.Method == http.MethodGet || r.Method == http.MethodDelete {
 		method, target, body = r.Method, target+"/"+url.PathEscape(r.Object), nil
 	}
@@ -128,7 +142,8 @@ func (o *OpenAI) request(ctx context.Context, r Request) (*http.Request, error) 
 	}
 	req.Header.Set("User-Agent", "p402")
 	if o.cfg.APIKey != "" {
-		req.Header.Set("Authorization", "Bearer "+o.cfg.APIKey)
+		name, value := o.cfg.Profile.auth(r.Route, o.cfg.APIKey)
+		req.Header.Set(name, value)
 	}
 	if r.IdempotencyKey != "" {
 		req.Header.Set("Idempotency-Key", r.IdempotencyKey)

@@ -131,11 +131,12 @@ const (
 	KindCanceled                  // the caller's context ended, or Close was called
 	KindMalformed                 // an answer that cannot be read: not HTTP, unknown or broken encoding
 	KindRequest                   // the request could not be formed: a route this vendor does not have
+	KindOpen                      // the provider's circuit is open; never reached the vendor
 )
 
 // String is the kind's name as attempts and metrics show it.
 func (k Kind) String() string {
-	names := [...]string{"unknown", "connect", "timeout", "reset", "too_large", "cut", "blocked", "canceled", "malformed", "request"}
+	names := [...]string{"unknown", "connect", "timeout", "reset", "too_large", "cut", "blocked", "canceled", "malformed", "request", "open"}
 	if int(k) < len(names) {
 		return names[k]
 	}
