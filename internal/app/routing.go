@@ -134,7 +134,7 @@ func spread(choices []choice, route provider.Route) []call.Target {
 func (r routing) choices(name string) []choice {
 	if prefix, model, ok := strings.Cut(name, "/"); ok {
 		e, found := r.named(prefix)
-		if found && e.profile.SlashedModels && !strings.Contains(model, "/") {
+		if found && e.profile.OwnNames && prefix == e.Kind && !strings.Contains(model, "/") {
 			model = name // "openrouter/auto" is a model's own name there
 		}
 		if found {

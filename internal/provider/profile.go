@@ -35,8 +35,8 @@ type Profile struct {
 	UsageUnasked bool
 	// IDsRepeat says that two answers may bear one id, so that a lookup by it is not a lookup of one call.
 	IDsRepeat bool
-	// SlashedModels says that every model's name has a maker and a slash in it.
-	SlashedModels bool
+	// OwnNames says that models' own names there begin with the kind's name and a slash, as openrouter/auto does.
+	OwnNames bool
 	// Vendor and ChatAPI are what the usage parser and the price book know the kind and its chat form as.
 	Vendor  string
 	ChatAPI string
@@ -49,7 +49,7 @@ var openAIRoutes = []Route{RouteChatCompletions, RouteCompletions, RouteEmbeddin
 var profiles = map[string]Profile{
 	"openai": {BaseURL: "https://api.openai.com/v1", Routes: openAIRoutes, Vendor: "openai", ChatAPI: "openai.chat"},
 	"azure":  {Auth: AuthAPIKey, Routes: openAIRoutes, Vendor: "azure", ChatAPI: "azure.chat"},
-	"openrouter": {BaseURL: "https://openrouter.ai/api/v1", SlashedModels: true, Vendor: "openrouter", ChatAPI: "openrouter.chat",
+	"openrouter": {BaseURL: "https://openrouter.ai/api/v1", OwnNames: true, Vendor: "openrouter", ChatAPI: "openrouter.chat",
 		Routes: []Route{RouteChatCompletions, RouteCompletions, RouteEmbeddings, RouteResponses, RouteMessages}},
 	"anthropic": {BaseURL: "https://api.anthropic.com/v1", Auth: AuthXAPIKey, AuthOn: map[Route]Auth{RouteChatCompletions: AuthBearer},
 		Routes: []Route{RouteChatCompletions, RouteMessages, RouteCountTokens}, Vendor: "anthropic", ChatAPI: "anthropic.openai_chat"},
@@ -73,7 +73,7 @@ var profiles = map[string]Profile{
 	"ollama":            {BaseURL: "http://127.0.0.1:11434/v1", IDsRepeat: true, Vendor: "ollama", ChatAPI: "openai_compat.chat"},
 	"vllm":              {BaseURL: "http://127.0.0.1:8000/v1", Vendor: "vllm", ChatAPI: "vllm.chat"},
 	"openai_compatible": {Vendor: "openai_compat", ChatAPI: "openai_compat.chat"},
-	"mock":              {Vendor: "mock", ChatAPI: "openai.chat"},
+	"mock":              {OwnNames: true, Vendor: "mock", ChatAPI: "openai.chat"},
 }
 
 // FindProfile is the profile of a kind; false if there is none of that name.
