@@ -242,6 +242,18 @@ test('D23_dry_run_on_every_route', async () => {
   }
 });
 
+test('D12_sdk_retries_link_to_the_first_try', async () => {
+  const workflow = unique('retried');
+  await thrown(sdk({ maxRetries: 2 }).chat.completions.create({ model: 'mock/status-500', messages: hello(), metadata: { workflow_id: workflow } }));
+  await thrown(claude({ maxRetries: 1 }).messages.create(ask({ model: 'mock/status-529', metadata: { workflow_id: workflow } })));
+  const rows = await pages(`/api/v2/meter/events?order=asc&workflow_id=${workflow}`);
+  const first = (route) => rows.find((e) => e.route === route).event_id;
+  assert.deepEqual(rows.map((e) => [e.route, e.retry_count, e.retry_of]), [
+    ['chat.completions', 0, null], ['chat.completions', 1, first('chat.completions')], ['chat.completions', 2, first('chat.completions')],
+    ['messages', 0, null], ['messages', 1, first('messages')]]);
+  assert.equal((await pages(`/api/v2/meter/events?retry=true&workflow_id=${workflow}`)).length, 3);
+});
+
 test('unknown_routes', async () => {
   for (const path of ['/audio/speech', '/images/generations', '/batches']) {
     refused(await api(`/v1${path}`, { body: { model: 'mock-small' } }), 404, 'UNSUPPORTED_FEATURE');

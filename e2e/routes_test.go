@@ -25,6 +25,9 @@ func TestD8_ErrorInTheMidstOfAMessagesStreamIsAFailure(t *testing.T) {
 func TestD10_ErrorsAreTheAnthropicSDKsOwnClasses(t *testing.T) {
 	prove(t, "routes.mjs", "D10_messages_errors")
 }
+func TestD12_SDKRetriesLinkToTheFirstTry(t *testing.T) {
+	prove(t, "routes.mjs", "D12_sdk_retries_link_to_the_first_try")
+}
 func TestD15_OwnersOnEveryRoute(t *testing.T) { prove(t, "routes.mjs", "D15_order_on_every_route") }
 func TestD23_DryRunOnEveryRoute(t *testing.T) { prove(t, "routes.mjs", "D23_dry_run_on_every_route") }
 func TestD28_AnthropicsRefusalReachesTheCaller(t *testing.T) {

@@ -27,6 +27,10 @@ type Runner struct {
 	// Route lists where a call may go, the first choice first, each later one a fallback until a first byte has come; it
 	// is never empty without a refusal that says why.
 	Route func(a Ask) ([]Target, error)
+	// FindEvent finds a tenant's event by any of its ids, for X-P402-Retry-Of; nil leaves that header unchecked.
+	FindEvent func(ctx context.Context, tenant id.Tenant, anyID string) (meter.Event, error)
+	// Repeats links tries of one request; nil leaves it to what callers say.
+	Repeats *Repeats
 	// Sale is nil while settlement is off: then no payment setting is read at all (law 8).
 	Sale *Sale
 	// CallTimeout bounds one call; CloseGrace bounds how long a closing is retried after the client is gone.
@@ -114,12 +118,17 @@ func (r *Runner) Do(ctx context.Context, in Input, out Sink) (Result, error) {
 	if err := r.notRepeated(ctx, in); err != nil {
 		return res, err
 	}
+	if err := r.linkRetry(ctx, &in); err != nil {
+		return res, err
+	}
 	event := r.openEvent(in, quote, decision, work.Provider)
 	res.Event = event
 	if err := r.open(ctx, in, &res, Opening{Event: event, Reservations: decision.Reservations}); err != nil {
 		return res, err
 	}
-	return r.serve(ctx, in, res, work, out)
+	res, err = r.serve(ctx, in, res, work, out)
+	r.noteTry(in, res.Event)
+	return res, err
 }
 
 // quoteDearest is the quote whose worst case holds wherever the call ends: under the name it was asked by if that has a

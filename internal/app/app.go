@@ -136,7 +136,8 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	issuer := settlement.NewIssuer("p402", ed25519.NewKeyFromSeed(signing))
-	runner := &call.Runner{Store: a.Store, IDs: a.IDs, Now: now, Log: a.log, Route: vendors.route, CallTimeout: a.cfg.CallTimeout, CloseGrace: closeGrace}
+	runner := &call.Runner{Store: a.Store, IDs: a.IDs, Now: now, Log: a.log, Route: vendors.route, CallTimeout: a.cfg.CallTimeout, CloseGrace: closeGrace,
+		Repeats: call.NewRepeats(now), FindEvent: vendors.event}
 	auth := gateway.NewAuth(a.Store, now)
 	inference := &openai.Surface{Auth: auth, Runner: runner, Log: a.log, Models: vendors, Made: vendors}
 	cursorKey, err := a.Store.Secret(ctx, "cursor", 32)

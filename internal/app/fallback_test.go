@@ -93,6 +93,7 @@ func (h fallbackHouse) send(t *testing.T, path, body string, header map[string]s
 
 // seen is what a test reads of an event.
 type seen struct {
+	id             string
 	Provider       string `json:"provider"`
 	ModelRequested string `json:"model_requested"`
 	ModelUsed      string `json:"model_used"`

@@ -82,6 +82,12 @@ func (v *vendors) ResponseMaker(ctx context.Context, c meter.Caller, responseID 
 	return maker.provider, e.ID, nil
 }
 
+// event finds a tenant's event by any id handed out for it.
+func (v *vendors) event(ctx context.Context, tenant id.Tenant, anyID string) (meter.Event, error) {
+	e, err := v.db.Event(ctx, tenant, anyID)
+	return e.Event, err
+}
+
 // List is what a key may use of what has a known price, by name, with who would serve it first.
 func (v *vendors) List(ctx context.Context, c meter.Caller) ([]openai.Model, error) {
 	policies, err := v.db.Policies(ctx, c.TenantID)
