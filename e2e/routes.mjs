@@ -107,6 +107,13 @@ test('O1_responses_of_another_tenant', async () => {
   assert.equal((await sdk().responses.retrieve(made.id)).id, made.id, 'it is still there');
 });
 
+test('responses_that_cannot_be_metered', async () => {
+  for (const [name, value] of [['background', true], ['conversation', 'conv_1']]) {
+    const err = await thrown(sdk().responses.create({ model: 'mock-small', input: 'x', [name]: value }));
+    assert.deepEqual([err.status, err.code, err.param], [400, 'UNSUPPORTED_FEATURE', name]);
+  }
+});
+
 test('D5_responses_tools', async () => {
   const tools = [{ type: 'function', name: 'get_weather', parameters: { type: 'object', properties: {} }, strict: false }];
   const made = await sdk().responses.create({ model: 'mock-small', input: 'Weather?', tools });

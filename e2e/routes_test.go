@@ -16,6 +16,9 @@ func TestD25_MessagesAreMeteredLikeChat(t *testing.T) {
 func TestO1_ResponsesBelongToTheirTenant(t *testing.T) {
 	prove(t, "routes.mjs", "O1_responses_of_another_tenant")
 }
+func TestO27_ResponsesThatWouldEscapeMeteringAreRefused(t *testing.T) {
+	prove(t, "routes.mjs", "responses_that_cannot_be_metered")
+}
 func TestD5_ToolsPassOnResponsesAndMessages(t *testing.T) {
 	prove(t, "routes.mjs", "D5_responses_tools", "D5_messages_tools")
 }

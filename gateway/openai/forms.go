@@ -59,7 +59,14 @@ func completionBounds(r *meter.Request, f Fields) error {
 	return MaxTokens(r, f, "max_tokens")
 }
 
+// checkChain refuses what would leave the house's sight: work that is done and billed after the answer, and state at the
+// vendor of which it cannot be told whose it is.
 func checkChain(f Fields) error {
+	for _, name := range []string{"background", "conversation"} {
+		if v, ok := f[name]; ok && v.Type != gjson.Null && v.Type != gjson.False {
+			return fault.Field(fault.KindInvalid, "UNSUPPORTED_FEATURE", name, "is not served here; call without it, and chain with previous_response_id")
+		}
+	}
 	previous, ok := f["previous_response_id"]
 	if !ok || previous.Type == gjson.Null {
 		return nil

@@ -85,7 +85,7 @@ func fields(body []byte) Fields {
 	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "model", "stream", "messages", "metadata", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream_options",
-			"input", "prompt", "previous_response_id":
+			"input", "prompt", "previous_response_id", "background", "conversation":
 			out[key.Str] = value
 		}
 		return true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sort"
+	"strings"
 
 	"p402.io/p402/gateway/call"
 	"p402.io/p402/gateway/openai"
@@ -41,6 +42,18 @@ func newVendors(cfg Config, db *store.Store) (*vendors, error) {
 		out.routing.endpoints = append(out.routing.endpoints, e)
 	}
 	return out, out.routing.check()
+}
+
+// vendorNames is every configured vendor, for readiness.
+func (c Config) vendorNames() string {
+	var names []string
+	if c.Vendor.Name != "" {
+		names = append(names, c.Vendor.Name)
+	}
+	for _, v := range c.Vendors {
+		names = append(names, v.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func newEndpoint(v Vendor) (endpoint, error) {
