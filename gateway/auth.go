@@ -109,7 +109,16 @@ func (a *Auth) lookup(ctx context.Context, hash [32]byte) (meter.Caller, error) 
 
 // Require is Caller plus one scope.
 func (a *Auth) Require(c *gin.Context, scope meter.Scope) (meter.Caller, error) {
-	caller, err := a.Caller(c, false)
+	return a.require(c, scope, false)
+}
+
+// RequireEither is Require where x-api-key carries the key as well as Authorization does.
+func (a *Auth) RequireEither(c *gin.Context, scope meter.Scope) (meter.Caller, error) {
+	return a.require(c, scope, true)
+}
+
+func (a *Auth) require(c *gin.Context, scope meter.Scope, apiKeyHeader bool) (meter.Caller, error) {
+	caller, err := a.Caller(c, apiKeyHeader)
 	if err != nil {
 		return meter.Caller{}, err
 	}

@@ -93,8 +93,15 @@ func ErrorBody(f *fault.Error, requestID string) gin.H {
 	return gin.H{"error": body}
 }
 
-// Fail ends a request with a refusal as JSON. Refusals that are our own fault are logged here, once.
+// Fail ends a request with a refusal as JSON.
 func Fail(c *gin.Context, log *slog.Logger, err error) {
+	f := Refused(c, log, err)
+	c.AbortWithStatusJSON(Status(f.Kind), ErrorBody(f, RequestID(c)))
+}
+
+// Refused is the refusal to render, with the headers that go with it set: what every surface's errors share. Refusals
+// that are our own fault are logged here, once.
+func Refused(c *gin.Context, log *slog.Logger, err error) *fault.Error {
 	f := Refusal(err)
 	if f.Kind == fault.KindInternal {
 		log.ErrorContext(c.Request.Context(), "request failed", "request_id", RequestID(c), "route", c.FullPath(), "err", err)
@@ -106,7 +113,7 @@ func Fail(c *gin.Context, log *slog.Logger, err error) {
 		c.Header("Retry-After", "1")
 	}
 	if f.Kind == fault.KindDenied || f.Kind == fault.KindConflict {
-		c.Header("X-Should-Retry", "false") // OpenAI's SDKs obey it: a conflict or a denial is not worth a retry
+		c.Header("X-Should-Retry", "false") // both vendors' SDKs obey it: a conflict or a denial is not worth a retry
 	}
-	c.AbortWithStatusJSON(Status(f.Kind), ErrorBody(f, RequestID(c)))
+	return f
 }

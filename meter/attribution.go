@@ -38,6 +38,9 @@ func Dimensions() []string {
 		DimTaskType, DimActionType, DimSession, DimTrace, DimParentEvent}
 }
 
+// OwnerKeys is every metadata key that names an owner, aliases included.
+func OwnerKeys() []string { return append(Dimensions(), "department_id", "employee_id") }
+
 // The limits of PRODUCT §4 and, for /v1 metadata, of OpenAI's API.
 const (
 	maxPairs    = 16

@@ -44,7 +44,7 @@ const defaultMaxOutputTokens = 16_384
 // Bounds is the worst case in tokens that is reserved before the call.
 func (r Request) Bounds() (input, output int64) {
 	output = r.MaxOutputTokens
-	if output == 0 {
+	if output == 0 && r.Route != RouteEmbeddings { // an embedding writes no tokens
 		output = defaultMaxOutputTokens * max(r.Choices, 1)
 	}
 	return r.BodyBytes, output

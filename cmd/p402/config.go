@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
 	"p402.io/p402/internal/app"
+	"p402.io/p402/internal/provider"
 	"p402.io/p402/settlement"
 )
 
@@ -24,12 +26,58 @@ type fileConfig struct {
 		AllowPrivate bool   `yaml:"allow_private"`
 		TestKeys     bool   `yaml:"test_keys"`
 	} `yaml:"vendor"`
+	Providers  []fileProvider      `yaml:"providers"`
+	Aliases    map[string][]string `yaml:"aliases"`
 	Settlement *struct {
 		Network string   `yaml:"network"`
 		RPC     string   `yaml:"rpc"`
 		Key     string   `yaml:"key"`
 		PayTo   []string `yaml:"facilitator_pay_to"`
 	} `yaml:"settlement"`
+}
+
+// fileProvider is one entry of providers: kind names a profile, which knows base URL, auth and what the vendor refuses.
+type fileProvider struct {
+	Name            string            `yaml:"name"`
+	Kind            string            `yaml:"kind"`
+	BaseURL         string            `yaml:"base_url"`
+	APIKey          string            `yaml:"api_key"`
+	APIKeyEnv       string            `yaml:"api_key_env"` // the variable that holds the key, so that the file need not
+	Models          []string          `yaml:"models"`
+	Aliases         map[string]string `yaml:"aliases"`
+	Priority        int               `yaml:"priority"`
+	Weight          int               `yaml:"weight"`
+	Retries         int               `yaml:"retries"`
+	FirstByte       time.Duration     `yaml:"first_byte_timeout"`
+	Idle            time.Duration     `yaml:"idle_timeout"`
+	ForwardMetadata bool              `yaml:"forward_metadata"`
+	AllowPrivate    bool              `yaml:"allow_private"`
+	TestKeys        bool              `yaml:"test_keys"`
+}
+
+// vendor checks one entry; a key that is named but not there stops at once and not at the first call.
+func (p fileProvider) vendor(at int) (app.Vendor, error) {
+	if p.Name == "" {
+		p.Name = p.Kind
+	}
+	if p.Name == "" {
+		return app.Vendor{}, fmt.Errorf("providers[%d].kind is not set: give one of %v", at, provider.Kinds())
+	}
+	if p.APIKeyEnv != "" {
+		if p.APIKey = os.Getenv(p.APIKeyEnv); p.APIKey == "" {
+			return app.Vendor{}, fmt.Errorf("providers[%d].api_key_env: the environment has no %s", at, p.APIKeyEnv)
+		}
+	}
+	profile, known := provider.FindProfile(p.Kind)
+	if p.Kind != "" && !known {
+		return app.Vendor{}, fmt.Errorf("providers[%d].kind: %q is none of %v", at, p.Kind, provider.Kinds())
+	}
+	if p.BaseURL == "" && profile.BaseURL == "" {
+		return app.Vendor{}, fmt.Errorf("providers[%d].base_url is not set: %s has no address of its own", at, p.Name)
+	}
+	return app.Vendor{Name: p.Name, Kind: p.Kind, BaseURL: p.BaseURL, APIKey: p.APIKey, Models: p.Models, Aliases: p.Aliases, Priority: p.Priority,
+		Weight: p.Weight, Retries: p.Retries, FirstByte: p.FirstByte, Idle: p.Idle, ForwardMetadata: p.ForwardMetadata, AllowPrivate: p.AllowPrivate,
+		TestKeys: p.TestKeys, Simulated: p.Kind == "mock"}, nil
 }
 
 // loadConfig reads a file, then the environment over it. An unknown or malformed setting stops with its name.
@@ -59,13 +107,21 @@ func (f fileConfig) check() (app.Config, error) {
 	switch {
 	case f.DatabaseURL == "":
 		return app.Config{}, errors.New("database_url (P402_DATABASE_URL) is not set: give the URL of a PostgreSQL 15 or later database")
+	case f.Vendor.BaseURL == "" && len(f.Providers) > 0:
 	case f.Vendor.BaseURL == "":
 		return app.Config{}, errors.New("vendor.base_url (P402_VENDOR_BASE_URL) is not set: give an OpenAI-compatible base URL such as https://openrouter.ai/api/v1")
 	case f.Vendor.Name == "":
 		return app.Config{}, errors.New("vendor.name (P402_VENDOR_NAME) is not set: give the vendor a short name, such as openrouter")
 	}
 	c := app.Config{Listen: f.Listen, DatabaseURL: f.DatabaseURL, Vendor: app.Vendor{Name: f.Vendor.Name, BaseURL: f.Vendor.BaseURL, APIKey: f.Vendor.APIKey,
-		AllowPrivate: f.Vendor.AllowPrivate, TestKeys: f.Vendor.TestKeys}}
+		AllowPrivate: f.Vendor.AllowPrivate, TestKeys: f.Vendor.TestKeys}, Aliases: f.Aliases}
+	for i, p := range f.Providers {
+		v, err := p.vendor(i)
+		if err != nil {
+			return app.Config{}, err
+		}
+		c.Vendors = append(c.Vendors, v)
+	}
 	if f.Settlement == nil {
 		return c, nil // metering only: no chain setting is read, also not from the environment
 	}

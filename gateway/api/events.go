@@ -94,6 +94,12 @@ func other(f *store.Filter, name string, values []string) error {
 			}
 		}
 		f.Unattributed = values
+	case "retry":
+		if last != "true" && last != "false" {
+			return invalid(name, "must be true or false")
+		}
+		retries := last == "true"
+		f.Retry = &retries
 	case "q":
 		f.IDPrefix = last
 	default:

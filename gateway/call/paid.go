@@ -72,7 +72,7 @@ func (r *Runner) sell(ctx context.Context, in Input, res Result, v run, out Sink
 	if in.Caller.KeyID == "" {
 		in.Request.Attribution.Dimensions[meter.DimCustomer] = auth.Payer
 	}
-	event := r.openEvent(in, res.Quote, res.Decision, v.vendor)
+	event := r.openEvent(in, res.Quote, res.Decision, v.Provider)
 	event.Source, event.Decision, event.ReceiptStatus, event.WorkflowPrice = "sold", "settlement_required", "required", terms.PriceVersion
 	payment := settlement.Claim(r.IDs.Payment(), terms, auth, event.ID, r.Now(), event.Deadline)
 	res.Event = event
@@ -223,7 +223,7 @@ func (r *Runner) resume(ctx context.Context, in Input, res Result, p settlement.
 		return res, err
 	}
 	in.Caller.Payer, in.Request.RetryOf = p.Authorization.Payer, string(p.EventID)
-	e := r.openEvent(in, res.Quote, res.Decision, v.vendor)
+	e := r.openEvent(in, res.Quote, res.Decision, v.Provider)
 	e.Source, e.Decision, e.ReceiptStatus, e.WorkflowPrice = "sold", "receipt_reused", "reused", p.Terms.PriceVersion
 	res.Event = e
 	if err := r.open(ctx, in, &res, Opening{Event: e, Reservations: res.Decision.Reservations}); err != nil {

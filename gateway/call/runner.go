@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"p402.io/p402/internal/fault"
@@ -23,8 +24,13 @@ type Runner struct {
 	IDs   *id.Source
 	Now   func() time.Time
 	Log   *slog.Logger
-	// Route chooses the vendor and the model's name there for a caller; a refusal says why there is none.
-	Route func(c meter.Caller, model string) (provider.Provider, string, error)
+	// Route lists where a call may go, the first choice first, each later one a fallback until a first byte has come; it
+	// is never empty without a refusal that says why.
+	Route func(a Ask) ([]Target, error)
+	// FindEvent finds a tenant's event by any of its ids, for X-P402-Retry-Of; nil leaves that header unchecked.
+	FindEvent func(ctx context.Context, tenant id.Tenant, anyID string) (meter.Event, error)
+	// Repeats links tries of one request; nil leaves it to what callers say.
+	Repeats *Repeats
 	// Sale is nil while settlement is off: then no payment setting is read at all (law 8).
 	Sale *Sale
 	// CallTimeout bounds one call; CloseGrace bounds how long a closing is retried after the client is gone.
@@ -43,7 +49,11 @@ type Input struct {
 	PaymentError error
 	Resource     string // absolute URL of what is bought
 	// Upstream edits the body for the vendor: model name, owners taken out, usage asked for.
-	Upstream func(body []byte, model string) ([]byte, error)
+	Upstream func(body []byte, t Target) ([]byte, error)
+	// Vendor is the one vendor that can serve the call, as the work it goes on with lies there; "" lets routing choose.
+	Vendor string
+	// Header is what of the caller's headers the vendor may see; nil for most.
+	Header http.Header
 	// API names the wire form for the usage parser, e.g. "openai.chat".
 	API string
 	// CompletionID is the prefix of the id the caller gets; "" keeps the vendor's.
@@ -85,34 +95,62 @@ func (r *Runner) Do(ctx context.Context, in Input, out Sink) (Result, error) {
 	if err != nil {
 		return Result{}, fault.New(fault.KindUnavailable, "CONTROL_UNAVAILABLE", "budgets and policies cannot be read now").Because(err)
 	}
+	targets, err := r.Route(Ask{Caller: in.Caller, Model: in.Request.Model, Route: in.Request.Route, Vendor: in.Vendor})
+	if err != nil {
+		return Result{}, err
+	}
 	sold := r.sold(in, standing)
 	now := r.Now()
-	quote := meter.NewQuote(in.Request, card, sold, now)
+	quote := quoteDearest(in.Request, card, targets, sold, now)
 	decision := meter.Decide(in.Caller, quote, standing, now)
 	res := Result{Decision: decision, Quote: quote}
 	if in.Request.DryRun {
 		return res, nil
 	}
-	vendor, model, err := r.Route(in.Caller, in.Request.Model)
-	if err != nil {
-		return res, err
-	}
+	work := run{Target: targets[0], rest: targets[1:], card: card}
 	switch decision.Verdict {
 	case meter.VerdictDeny:
 		return r.deny(ctx, in, res)
 	case meter.VerdictPay:
-		return r.sell(ctx, in, res, run{vendor: vendor, model: model, card: card}, out)
+		return r.sell(ctx, in, res, work, out)
 	case meter.VerdictAllow:
 	}
 	if err := r.notRepeated(ctx, in); err != nil {
 		return res, err
 	}
-	event := r.openEvent(in, quote, decision, vendor)
+	if err := r.linkRetry(ctx, &in); err != nil {
+		return res, err
+	}
+	event := r.openEvent(in, quote, decision, work.Provider)
 	res.Event = event
 	if err := r.open(ctx, in, &res, Opening{Event: event, Reservations: decision.Reservations}); err != nil {
 		return res, err
 	}
-	return r.serve(ctx, in, res, run{vendor: vendor, model: model, card: card}, out)
+	res, err = r.serve(ctx, in, res, work, out)
+	r.noteTry(in, res.Event)
+	return res, err
+}
+
+// quoteDearest is the quote whose worst case holds wherever the call ends: under the name it was asked by if that has a
+// price, else the dearest of its targets; no known price if one of them has none.
+func quoteDearest(r meter.Request, card meter.RateCard, targets []Target, sold *meter.Workflow, now time.Time) meter.Quote {
+	quote := meter.NewQuote(r, card, sold, now)
+	if quote.Priced {
+		return quote
+	}
+	for i, t := range targets {
+		asked := r
+		asked.Model = t.Model
+		q := meter.NewQuote(asked, card, sold, now)
+		q.Request = r
+		if !q.Priced {
+			return q
+		}
+		if i == 0 || q.WorstCase.USD.Cmp(quote.WorstCase.USD) > 0 {
+			quote = q
+		}
+	}
+	return quote
 }
 
 // sold is the workflow a call has to pay for: where it is sold to strangers always; with a key only if the caller
@@ -130,11 +168,30 @@ func (r *Runner) sold(in Input, s meter.Standing) *meter.Workflow {
 	return nil
 }
 
-// run is what a chosen vendor needs to serve one call.
+// Ask is what routing looks at.
+type Ask struct {
+	Caller meter.Caller
+	Model  string
+	Route  meter.Route
+	Vendor string // the only vendor that will do; "" any
+}
+
+// Target is one vendor with the model's name there. Ready reports whether a further try may go there now (its circuit is
+// closed, its retry budget not used up); nil is always. It is asked of fallbacks only, and may count the asking.
+// Vendor and API are what the usage parser and the price book know it as; "" is the provider's name and the route's form.
+type Target struct {
+	Provider        provider.Provider
+	Model           string
+	Vendor, API     string
+	ForwardMetadata bool // owners may go to this vendor
+	Ready           func() bool
+}
+
+// run is what serves one call: the target being tried and those left.
 type run struct {
-	vendor provider.Provider
-	model  string
-	card   meter.RateCard
+	Target
+	rest []Target
+	card meter.RateCard
 }
 
 func (r *Runner) openEvent(in Input, q meter.Quote, d meter.Decision, vendor provider.Provider) meter.Event {

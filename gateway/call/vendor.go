@@ -1,7 +1,6 @@
 package call
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -95,6 +94,8 @@ type try struct {
 	v        run
 	upstream *provider.Response
 	parser   *provider.UsageParser
+	failed   []meter.Attempt // the attempts before this one
+	estimate *money.USD      // what those may have cost, should their vendors bill after all
 	attempt  meter.Attempt
 	measured meter.Measured
 	cost     meter.Cost
@@ -109,32 +110,6 @@ type try struct {
 	gone     bool
 	sent     int64
 	cancel   context.CancelFunc
-}
-
-// begin calls the vendor and returns once its status is known, or it failed.
-func (r *Runner) begin(ctx context.Context, in Input, e meter.Event, v run) *try {
-	t := &try{r: r, in: in, event: e, v: v, parser: provider.NewUsageParser(in.API, v.vendor.Name())}
-	t.attempt = meter.Attempt{Number: 1, Provider: v.vendor.Name(), Model: v.model, StartedAt: r.Now(), Simulated: v.vendor.Simulated()}
-	ctx, t.cancel = context.WithCancel(ctx)
-	body, err := in.Upstream(in.Body, v.model)
-	if err != nil {
-		t.fail(err, meter.CauseVendorFailed, false)
-		return t
-	}
-	resp, err := v.vendor.Do(ctx, provider.Request{Route: provider.Route(in.Request.Route), Body: body, Stream: in.Request.Stream})
-	if err != nil {
-		t.vendorError(ctx, err)
-		return t
-	}
-	t.upstream, t.status, t.stream = resp, resp.Status, resp.Stream
-	t.header = map[string]string{}
-	for _, name := range []string{"Content-Type", "Retry-After", "X-Should-Retry", "X-P402-Simulated"} {
-		if value := resp.Header.Get(name); value != "" {
-			t.header[name] = value
-		}
-	}
-	t.attempt.Status, t.sentUp = resp.Status, true
-	return t
 }
 
 func (t *try) end() {
@@ -158,25 +133,42 @@ func (t *try) clientGone() {
 	t.failure = errClientGone
 }
 
-// vendorError says in our words what kept a vendor from answering; the vendor's text stays out of it.
+// vendorError notes what kept a vendor from answering.
 func (t *try) vendorError(ctx context.Context, err error) {
 	var pe *provider.Error
 	sent := !errors.As(err, &pe) || pe.Sent
-	switch {
-	case pe != nil && pe.Kind == provider.KindTimeout, errors.Is(ctx.Err(), context.DeadlineExceeded):
-		t.fail(fault.New(fault.KindUpstreamTimeout, "PROVIDER_TIMEOUT", "the provider did not answer in time").Because(err), meter.CauseVendorTimeout, sent)
+	switch said := VendorFault(ctx, err); {
+	case fault.KindOf(said) == fault.KindUpstreamTimeout:
+		t.fail(said, meter.CauseVendorTimeout, sent)
 		t.status = 504
 	case ctx.Err() != nil:
 		t.fail(errClientGone, meter.CauseClientGone, sent)
 		t.gone, t.status = true, 499
 	default:
-		t.fail(fault.New(fault.KindUpstream, "PROVIDER_ERROR", "the provider failed before it answered").Because(err), meter.CauseVendorFailed, sent)
+		t.fail(said, meter.CauseVendorFailed, sent)
+		if fault.KindOf(said) == fault.KindUnavailable {
+			t.status = 503
+		}
 	}
+}
+
+// VendorFault says in our words what kept a vendor from answering; the vendor's text stays out of it.
+func VendorFault(ctx context.Context, err error) *fault.Error {
+	var pe *provider.Error
+	switch {
+	case errors.As(err, &pe) && pe.Kind == provider.KindTimeout, errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fault.New(fault.KindUpstreamTimeout, "PROVIDER_TIMEOUT", "the provider did not answer in time").Because(err)
+	case pe != nil && pe.Kind == provider.KindOpen:
+		return fault.New(fault.KindUnavailable, "NO_PROVIDER_AVAILABLE", "the provider of this model is failing; try again in some seconds").Because(err)
+	case pe != nil && pe.Kind == provider.KindRequest:
+		return fault.New(fault.KindUnavailable, "NO_PROVIDER_AVAILABLE", "the provider of this model does not serve this route").Because(err)
+	}
+	return fault.New(fault.KindUpstream, "PROVIDER_ERROR", "the provider failed before it answered").Because(err)
 }
 
 // pass hands a stream's frames to the sink as they come, and returns the last one for after the closing.
 func (t *try) pass(out Sink) []provider.Frame {
-	hideUsage := t.in.Request.Stream && !provider.AsksUsage(t.in.Body)
+	hideUsage := t.hidesUsage()
 	for !t.gone {
 		f, err := t.upstream.Next()
 		if err != nil {
@@ -190,7 +182,7 @@ func (t *try) pass(out Sink) []provider.Frame {
 		if f = t.rewrite(f); hideUsage {
 			f = provider.HideUsage(f)
 		}
-		if bytes.Equal(f.Data, []byte("[DONE]")) {
+		if provider.EndsStream(f) {
 			t.drain()
 			return []provider.Frame{f}
 		}
@@ -202,7 +194,14 @@ func (t *try) pass(out Sink) []provider.Frame {
 	return nil
 }
 
-// drain reads what may follow [DONE], which is nothing but the end.
+// hidesUsage reports whether the vendor was asked for a usage chunk that the caller did not ask for; only the chat form
+// has one to ask for.
+func (t *try) hidesUsage() bool {
+	chat := t.in.Request.Route == meter.RouteChat || t.in.Request.Route == meter.RouteCompletion
+	return t.stream && chat && !provider.AsksUsage(t.in.Body)
+}
+
+// drain reads what may follow a stream's last frame, which is nothing but the end.
 func (t *try) drain() {
 	for {
 		f, err := t.upstream.Next()
@@ -219,7 +218,7 @@ func (t *try) collect(limit int) []provider.Frame {
 	if t.failure != nil {
 		return nil
 	}
-	hideUsage := t.stream && !provider.AsksUsage(t.in.Body)
+	hideUsage := t.hidesUsage()
 	var held []provider.Frame
 	size := 0
 	for {
@@ -308,22 +307,18 @@ func (t *try) endedBy() string {
 func (t *try) finish(now time.Time) meter.Event {
 	e := t.event
 	t.attempt.FinishedAt, t.attempt.Cause, t.attempt.UpstreamID = now, t.cause, e.UpstreamID
-	if t.sentUp {
-		status := t.attempt.Status
-		if status == 0 {
-			status = 200 // sent, nothing heard: what it cost is unknown, not nothing
-		}
-		t.measured = t.parser.Finish(t.endedBy(), status, t.in.Body)
-		t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: e.Provider, Model: t.v.model, At: now})
-	}
+	t.measure(now)
 	t.attempt.Measured, t.attempt.Cost = t.measured, t.cost
-	e.Attempts = []meter.Attempt{t.attempt}
 	e.FinalizedAt, e.StatusCode, e.Cause = &now, t.status, t.cause
 	e.LatencyMS = now.Sub(e.ReceivedAt).Milliseconds()
-	e.OverheadUS = max(now.Sub(e.ReceivedAt)-t.attempt.FinishedAt.Sub(t.attempt.StartedAt), 0).Microseconds()
+	vendors := t.attempt.FinishedAt.Sub(t.attempt.StartedAt)
+	for _, a := range t.failed {
+		vendors += a.FinishedAt.Sub(a.StartedAt)
+	}
+	e.OverheadUS = max(now.Sub(e.ReceivedAt)-vendors, 0).Microseconds()
 	e.ModelUsed = t.measured.Model
 	if e.ModelUsed == "" && t.sentUp {
-		e.ModelUsed = t.v.model
+		e.ModelUsed = t.v.Model
 	}
 	e.Usage, e.UsageSource, e.UsageComplete = t.measured.Usage, t.measured.Source, t.measured.Complete
 	e.Success = t.failure == nil && t.status < 400 && t.cause == meter.CauseNone
@@ -335,6 +330,10 @@ func (t *try) finish(now time.Time) meter.Event {
 		}
 	}
 	t.book(&e)
+	if t.attempt.Cost.USD = e.CostUSD; e.CostUSD == nil || e.CostUSD.Sign() == 0 {
+		t.attempt.Cost.Components = nil
+	}
+	e.Attempts = append(t.failed, t.attempt) // their costs sum to the event's (D12)
 	return e
 }
 
@@ -352,7 +351,8 @@ func (t *try) book(e *meter.Event) {
 	case e.CostUSD == nil:
 		e.CostState = meter.CostUnpriced
 	case t.failedUncounted():
-		e.EstimateUSD, e.CostUSD, e.CostState, e.CostLines = t.cost.USD, &zero, meter.CostEstimated, nil
+		t.addEstimate(*t.cost.USD)
+		e.CostUSD, e.CostState, e.CostLines = &zero, meter.CostEstimated, nil
 	case t.cost.Estimated:
 		e.CostState = meter.CostEstimated
 	case strings.HasPrefix(string(t.cost.Source), "reported"):
@@ -360,6 +360,7 @@ func (t *try) book(e *meter.Event) {
 	default:
 		e.CostState = meter.CostPriced
 	}
+	e.EstimateUSD = t.estimate
 }
 
 func (t *try) failedUncounted() bool {

@@ -22,8 +22,8 @@ type Surface struct {
 	Runner *call.Runner
 	Log    *slog.Logger
 	Models Models
-	// ForwardMetadata hands owners on to the vendor; off unless the operator sets it (D17).
-	ForwardMetadata bool
+	// Made knows which vendor made an answer that it keeps; nil leaves such routes out.
+	Made Made
 }
 
 // Models lists what a key may use.
@@ -33,69 +33,104 @@ type Models interface {
 
 // Register adds the routes.
 func (s *Surface) Register(r *gin.Engine) {
-	r.POST("/v1/chat/completions", s.chat)
-	r.POST("/api/v2/chat/completions", s.chat)
+	r.POST("/v1/chat/completions", s.run(chat))
+	r.POST("/api/v2/chat/completions", s.run(chat))
+	r.POST("/v1/completions", s.run(completions))
+	r.POST("/v1/embeddings", s.run(embeddings))
+	r.POST("/v1/responses", s.run(responses))
+	r.GET("/v1/responses/:id", s.kept)
+	r.DELETE("/v1/responses/:id", s.kept)
 	r.GET("/v1/models", s.listModels)
 	r.GET("/v1/models/*id", s.oneModel)
 }
 
-func (s *Surface) chat(c *gin.Context) {
-	caller, err := s.Auth.Require(c, meter.ScopeInfer)
-	if err != nil {
-		gateway.Fail(c, s.Log, err)
-		return
+func (s *Surface) run(form Form) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		caller, err := s.Auth.Require(c, meter.ScopeInfer)
+		if err != nil {
+			gateway.Fail(c, s.Log, err)
+			return
+		}
+		s.serve(c, form, caller, nil)
 	}
-	s.Serve(c, caller, nil)
 }
 
 // Serve runs one chat completion for a caller. sold is the workflow when the call came in where one is sold.
 func (s *Surface) Serve(c *gin.Context, caller meter.Caller, sold *meter.Workflow) {
-	body, err := readBody(c)
+	s.serve(c, chat, caller, sold)
+}
+
+func (s *Surface) serve(c *gin.Context, form Form, caller meter.Caller, sold *meter.Workflow) {
+	in, err := s.input(c, form, caller, sold)
 	if err != nil {
 		gateway.Fail(c, s.Log, err)
 		return
 	}
-	request, err := request(c, caller, body, sold)
-	if err != nil {
-		gateway.Fail(c, s.Log, err)
-		return
-	}
-	in := call.Input{Caller: caller, Request: request, Body: body, Workflow: sold, Resource: resource(c), Upstream: s.upstream,
-		API: "openai.chat", CompletionID: "chatcmpl-"}
-	if s.Runner.Sale != nil {
-		payment, err := x402.ParsePayment(c.Request.Header)
-		var refusal *x402.Error
-		if errors.As(err, &refusal) && refusal.Reason == x402.ReasonUnsupportedScheme && c.GetHeader(x402.HeaderPaymentSignature) != "" {
-			err = x402.Refuse(x402.ReasonNoMatch, refusal.Field, refusal.Message) // as v2 servers say it: nothing of that scheme was offered
-		}
-		if err != nil && sold != nil {
-			payment, in.PaymentError = nil, err
-		} else if err != nil {
-			gateway.Fail(c, s.Log, fault.New(fault.KindInvalid, "INVALID_PAYMENT", "the payment header cannot be read").Because(err))
-			return
-		}
-		in.Payment = payment
-	}
-	out := &sink{c: c}
+	out := &Sink{C: c}
 	res, err := s.Runner.Do(c.Request.Context(), in, out)
 	s.finish(c, res, out, err)
 }
 
+func (s *Surface) input(c *gin.Context, form Form, caller meter.Caller, sold *meter.Workflow) (call.Input, error) {
+	body, err := ReadBody(c)
+	if err != nil {
+		return call.Input{}, err
+	}
+	request, err := form.Request(c, caller, body, sold)
+	if err != nil {
+		return call.Input{}, err
+	}
+	in := call.Input{Caller: caller, Request: request, Body: body, Workflow: sold, Resource: resource(c), Upstream: upstream(form),
+		API: form.API, CompletionID: form.IDPrefix}
+	if form.Route == meter.RouteResponses {
+		if in.Vendor, err = s.chained(c.Request.Context(), caller, body); err != nil {
+			return call.Input{}, err
+		}
+	}
+	return in, s.payment(c, &in, sold)
+}
+
+// payment reads the payment that came with a call, where anything is sold at all.
+func (s *Surface) payment(c *gin.Context, in *call.Input, sold *meter.Workflow) error {
+	if s.Runner.Sale == nil {
+		return nil
+	}
+	payment, err := x402.ParsePayment(c.Request.Header)
+	var refusal *x402.Error
+	if errors.As(err, &refusal) && refusal.Reason == x402.ReasonUnsupportedScheme && c.GetHeader(x402.HeaderPaymentSignature) != "" {
+		err = x402.Refuse(x402.ReasonNoMatch, refusal.Field, refusal.Message) // as v2 servers say it: nothing of that scheme was offered
+	}
+	switch {
+	case err != nil && sold != nil:
+		in.PaymentError = err
+	case err != nil:
+		return fault.New(fault.KindInvalid, "INVALID_PAYMENT", "the payment header cannot be read").Because(err)
+	default:
+		in.Payment = payment
+	}
+	return nil
+}
+
 // finish writes what Do left to write: a dry run's answer, or an error if nothing has been sent.
-func (s *Surface) finish(c *gin.Context, res call.Result, out *sink, err error) {
+func (s *Surface) finish(c *gin.Context, res call.Result, out *Sink, err error) {
 	switch {
 	case res.Started && err != nil:
 		s.Log.WarnContext(c.Request.Context(), "answer cut", "request_id", gateway.RequestID(c), "event_id", res.Event.ID, "err", err)
 		panic(http.ErrAbortHandler) // the client must see a broken connection, not a clean end
 	case res.Started:
 	case err != nil:
-		describe(c.Writer.Header(), res)
+		Describe(c.Writer.Header(), res)
 		s.refuse(c, err)
 	default:
-		describe(c.Writer.Header(), res)
-		c.JSON(http.StatusOK, gin.H{"object": "p402.dry_run", "decision": res.Decision.Verdict, "deny_code": res.Decision.Code,
-			"hits": hits(res.Decision), "worst_case_usd": worstCase(res), "price_version": res.Quote.CardVersion})
+		Describe(c.Writer.Header(), res)
+		c.JSON(http.StatusOK, DryRun(res))
 	}
+}
+
+// DryRun is the answer to X-P402-Dry-Run, the same on every inference route.
+func DryRun(res call.Result) gin.H {
+	return gin.H{"object": "p402.dry_run", "decision": res.Decision.Verdict, "deny_code": res.Decision.Code,
+		"hits": hits(res.Decision), "worst_case_usd": worstCase(res), "price_version": res.Quote.CardVersion}
 }
 
 func hits(d meter.Decision) []meter.Hit {
@@ -113,20 +148,28 @@ func worstCase(res call.Result) any {
 	return res.Quote.WorstCase.USD
 }
 
-// upstream makes the vendor's bytes: owners out, usage asked for, the model by its name there; all else untouched.
-func (s *Surface) upstream(body []byte, model string) ([]byte, error) {
-	var err error
-	if !s.ForwardMetadata {
-		if body, err = provider.DropMetadata(body); err != nil {
+// upstream makes the vendor's bytes: owners out, usage asked for where it has to be, the model by its name there; all
+// else untouched. A vendor keeps an answer's metadata for whom it answers, so of a Responses body only owners go.
+func upstream(form Form) func(body []byte, t call.Target) ([]byte, error) {
+	return func(body []byte, t call.Target) ([]byte, error) {
+		var err error
+		switch {
+		case t.ForwardMetadata: // only if the operator set it (D17)
+		case form.Route == meter.RouteResponses:
+			body, err = provider.RemoveMetadataKeys(body, meter.OwnerKeys())
+		default:
+			body, err = provider.DropMetadata(body)
+		}
+		if err != nil {
 			return nil, err
 		}
-	}
-	if streams(body) {
-		if body, _, err = provider.SetIncludeUsage(body); err != nil {
-			return nil, err
+		if (form.Route == meter.RouteChat || form.Route == meter.RouteCompletion) && streams(body) {
+			if body, _, err = provider.SetIncludeUsage(body); err != nil {
+				return nil, err
+			}
 		}
+		return provider.SetModel(body, t.Model)
 	}
-	return provider.SetModel(body, model)
 }
 
 func streams(body []byte) bool { return fields(body)["stream"].Bool() }

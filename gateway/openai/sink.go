@@ -13,19 +13,19 @@ import (
 	"p402.io/p402/meter"
 )
 
-// sink writes an answer to the client as it comes: one flush a frame.
-type sink struct {
-	c      *gin.Context
+// Sink writes an answer to the client as it comes: one flush a frame.
+type Sink struct {
+	C      *gin.Context
 	stream bool
 }
 
 // Start writes status and headers.
-func (s *sink) Start(h call.Head) error {
-	header := s.c.Writer.Header()
+func (s *Sink) Start(h call.Head) error {
+	header := s.C.Writer.Header()
 	for name, value := range h.Header {
 		header.Set(name, value)
 	}
-	describe(header, call.Result{Event: h.Event, Decision: h.Decision})
+	Describe(header, call.Result{Event: h.Event, Decision: h.Decision})
 	s.stream = h.Stream
 	if h.Payment != nil {
 		if err := paidHeaders(header, *h.Payment); err != nil {
@@ -39,29 +39,29 @@ func (s *sink) Start(h call.Head) error {
 	} else {
 		cost(header, h.Event)
 	}
-	s.c.Writer.WriteHeader(h.Status)
+	s.C.Writer.WriteHeader(h.Status)
 	if h.Stream {
-		s.c.Writer.WriteHeaderNow()
-		s.c.Writer.Flush()
+		s.C.Writer.WriteHeaderNow()
+		s.C.Writer.Flush()
 	}
-	return s.c.Request.Context().Err()
+	return s.C.Request.Context().Err()
 }
 
 // Frame writes one frame and flushes it.
-func (s *sink) Frame(f provider.Frame) error {
-	if _, err := s.c.Writer.Write(f.Raw); err != nil {
+func (s *Sink) Frame(f provider.Frame) error {
+	if _, err := s.C.Writer.Write(f.Raw); err != nil {
 		return fmt.Errorf("write to client: %w", err)
 	}
 	if s.stream {
-		s.c.Writer.Flush()
+		s.C.Writer.Flush()
 	}
-	return s.c.Request.Context().Err()
+	return s.C.Request.Context().Err()
 }
 
 // End writes a stream's trailers.
-func (s *sink) End(e meter.Event) error {
+func (s *Sink) End(e meter.Event) error {
 	if s.stream {
-		cost(s.c.Writer.Header(), e)
+		cost(s.C.Writer.Header(), e)
 	}
 	return nil
 }
@@ -75,8 +75,8 @@ func cost(h http.Header, e meter.Event) {
 	}
 }
 
-// describe writes what is known of the event and the decision (PRODUCT §2.1).
-func describe(h http.Header, res call.Result) {
+// Describe writes what is known of the event and the decision (PRODUCT §2.1).
+func Describe(h http.Header, res call.Result) {
 	set := func(name, value string) {
 		if value != "" {
 			h.Set(name, value)

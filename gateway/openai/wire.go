@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,8 +34,8 @@ func invalid(param, why string) *fault.Error {
 	return fault.Field(fault.KindInvalid, "INVALID_INPUT", param, why)
 }
 
-// readBody reads at most MaxInferBody bytes and refuses what is not one JSON object.
-func readBody(c *gin.Context) ([]byte, error) {
+// ReadBody reads at most MaxInferBody bytes and refuses what is not one JSON object.
+func ReadBody(c *gin.Context) ([]byte, error) {
 	if enc := c.GetHeader("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return nil, fault.Field(fault.KindInvalid, "UNSUPPORTED_ENCODING", "Content-Encoding", "send the body uncompressed")
 	}
@@ -75,13 +76,16 @@ func tooDeep(body []byte) bool {
 	return false
 }
 
-// fields is what one pass over the body's first level finds. A name that comes twice keeps its last value, as every
+// Fields is what one pass over the body's first level finds. A name that comes twice keeps its last value, as every
 // JSON reader behind us does.
-func fields(body []byte) map[string]gjson.Result {
-	out := map[string]gjson.Result{}
+type Fields map[string]gjson.Result
+
+func fields(body []byte) Fields {
+	out := Fields{}
 	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
-		case "model", "stream", "messages", "metadata", "max_tokens", "max_completion_tokens", "n", "stream_options":
+		case "model", "stream", "messages", "metadata", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream_options",
+			"input", "prompt", "previous_response_id", "background", "conversation":
 			out[key.Str] = value
 		}
 		return true
@@ -89,16 +93,30 @@ func fields(body []byte) map[string]gjson.Result {
 	return out
 }
 
-// request makes the meter's request of a chat body. sold is nil for the caller's own call; a sold workflow names the
-// model itself and owns the call.
-func request(c *gin.Context, caller meter.Caller, body []byte, sold *meter.Workflow) (meter.Request, error) {
+// Form is what distinguishes one inference route from another: the meter's and the parser's names for it, and how its
+// body is read. Check refuses a body that no vendor could take; Bounds reads how much may be written.
+type Form struct {
+	Route meter.Route
+	API   string
+	// IDPrefix begins the id the caller gets; "" keeps the vendor's, where clients chain on it.
+	IDPrefix string
+	// KeptMetadata are keys of body metadata that are the vendor's and neither owners nor tags.
+	KeptMetadata []string
+	Check        func(f Fields) error
+	Bounds       func(r *meter.Request, f Fields) error
+}
+
+// Request makes the meter's request of a body. sold is nil for the caller's own call; a sold workflow names the model
+// itself and owns the call.
+func (form Form) Request(c *gin.Context, caller meter.Caller, body []byte, sold *meter.Workflow) (meter.Request, error) {
 	f := fields(body)
-	r := meter.Request{RequestID: id.Request(gateway.RequestID(c)), Route: meter.RouteChat, BodyBytes: int64(len(body)), Choices: 1}
+	r := meter.Request{RequestID: id.Request(gateway.RequestID(c)), Route: form.Route, BodyBytes: int64(len(body)), Choices: 1}
 	for _, read := range []func() error{
 		func() error { return readModel(&r, f, sold) },
-		func() error { return readMessages(f) },
-		func() error { return readBounds(&r, f) },
-		func() error { return readOwners(c, caller, &r, f, sold) },
+		func() error { return form.Check(f) },
+		func() error { return readStream(&r, f) },
+		func() error { return form.Bounds(&r, f) },
+		func() error { return readOwners(c, caller, &r, f, sold, form.KeptMetadata) },
 		func() error { return readHeaders(c, &r) },
 	} {
 		if err := read(); err != nil {
@@ -120,7 +138,7 @@ func digest(route meter.Route, sold *meter.Workflow, body []byte) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-func readModel(r *meter.Request, f map[string]gjson.Result, sold *meter.Workflow) error {
+func readModel(r *meter.Request, f Fields, sold *meter.Workflow) error {
 	model, present := f["model"]
 	if present && model.Type != gjson.String {
 		return invalid("model", "must be a string")
@@ -139,7 +157,8 @@ func readModel(r *meter.Request, f map[string]gjson.Result, sold *meter.Workflow
 	return nil
 }
 
-func readMessages(f map[string]gjson.Result) error {
+// NeedMessages refuses a body without messages, which chat and Anthropic's form share.
+func NeedMessages(f Fields) error {
 	messages, present := f["messages"]
 	if !present || !messages.IsArray() {
 		return invalid("messages", "is required and must be an array")
@@ -147,19 +166,19 @@ func readMessages(f map[string]gjson.Result) error {
 	return nil
 }
 
-func readBounds(r *meter.Request, f map[string]gjson.Result) error {
+func readStream(r *meter.Request, f Fields) error {
 	if s, ok := f["stream"]; ok && s.Type != gjson.Null {
 		if s.Type != gjson.True && s.Type != gjson.False {
 			return invalid("stream", "must be true or false")
 		}
 		r.Stream = s.Bool()
 	}
-	n, err := whole(f, "n", 1, maxN)
-	if err != nil {
-		return err
-	}
-	r.Choices = max(n, 1)
-	for _, name := range []string{"max_tokens", "max_completion_tokens"} {
+	return nil
+}
+
+// MaxTokens reads the caller's bound on what is written, by the names a route has for it, over all choices.
+func MaxTokens(r *meter.Request, f Fields, names ...string) error {
+	for _, name := range names {
 		limit, err := whole(f, name, 1, maxTokens)
 		if err != nil {
 			return err
@@ -172,7 +191,7 @@ func readBounds(r *meter.Request, f map[string]gjson.Result) error {
 }
 
 // whole reads an optional whole number; absent and null are 0.
-func whole(f map[string]gjson.Result, name string, least, most int64) (int64, error) {
+func whole(f Fields, name string, least, most int64) (int64, error) {
 	v, ok := f[name]
 	if !ok || v.Type == gjson.Null {
 		return 0, nil
@@ -185,7 +204,7 @@ func whole(f map[string]gjson.Result, name string, least, most int64) (int64, er
 }
 
 // readOwners merges body metadata, headers and key defaults. A stranger owns nothing here: the sold workflow does.
-func readOwners(c *gin.Context, caller meter.Caller, r *meter.Request, f map[string]gjson.Result, sold *meter.Workflow) error {
+func readOwners(c *gin.Context, caller meter.Caller, r *meter.Request, f Fields, sold *meter.Workflow, kept []string) error {
 	pairs := map[string]string{}
 	if m, ok := f["metadata"]; ok && m.Type != gjson.Null {
 		if !m.IsObject() {
@@ -193,6 +212,9 @@ func readOwners(c *gin.Context, caller meter.Caller, r *meter.Request, f map[str
 		}
 		bad, count := "", 0
 		m.ForEach(func(key, value gjson.Result) bool {
+			if slices.Contains(kept, key.Str) {
+				return true // the vendor's to judge
+			}
 			count++
 			if value.Type != gjson.String {
 				bad = key.Str

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"p402.io/p402/gateway"
+	"p402.io/p402/gateway/anthropic"
 	"p402.io/p402/gateway/api"
 	"p402.io/p402/gateway/call"
 	"p402.io/p402/gateway/dashboard"
@@ -34,22 +35,34 @@ import (
 type Config struct {
 	Listen      string
 	DatabaseURL string
-	Vendor      Vendor
-	Settlement  *Settlement // nil: metering only; no chain setting is read
+	Vendor      Vendor   // the one vendor of a small installation; it comes before Vendors
+	Vendors     []Vendor // in the order they are preferred at equal priority and by lot
+	// Aliases are names of the operator's own, each for an ordered list of models: the first, and its fallbacks.
+	Aliases    map[string][]string
+	Settlement *Settlement // nil: metering only; no chain setting is read
 	// Alone says that no other node serves this database: calls that a crash left open are then closed at once on start.
 	Alone bool
 	// CallTimeout bounds one call. 0 = 5 minutes.
 	CallTimeout time.Duration
 }
 
-// Vendor is where calls go: an OpenAI-compatible base URL.
+// Vendor is where calls go.
 type Vendor struct {
 	Name         string
-	BaseURL      string
+	Kind         string // a provider profile; "" is openai_compatible
+	BaseURL      string // "" is the profile's
 	APIKey       string
 	AllowPrivate bool // loopback and private addresses may be dialled
 	Simulated    bool // answers are made up
-	TestKeys     bool // test keys may use it
+	TestKeys     bool // test keys may use it, and live keys may not
+
+	Models          []string          // what it is asked for by bare name; empty: everything
+	Aliases         map[string]string // a model's name here -> its name there
+	Priority        int               // the lowest first
+	Weight          int               // share among equals; 0 = 1
+	Retries         int               // times the same vendor is asked again where that is proved free
+	ForwardMetadata bool              // owners may go to it
+	FirstByte, Idle time.Duration     // 0 = the provider package's defaults
 }
 
 // Settlement is one network with the wallet that pays its gas.
@@ -114,7 +127,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 }
 
 func (a *App) build(ctx context.Context) error {
-	vendors, err := newVendors(a.cfg.Vendor, a.Store)
+	vendors, err := newVendors(a.cfg, a.Store)
 	if err != nil {
 		return err
 	}
@@ -123,14 +136,15 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	issuer := settlement.NewIssuer("p402", ed25519.NewKeyFromSeed(signing))
-	runner := &call.Runner{Store: a.Store, IDs: a.IDs, Now: now, Log: a.log, Route: vendors.route, CallTimeout: a.cfg.CallTimeout, CloseGrace: closeGrace}
+	runner := &call.Runner{Store: a.Store, IDs: a.IDs, Now: now, Log: a.log, Route: vendors.route, CallTimeout: a.cfg.CallTimeout, CloseGrace: closeGrace,
+		Repeats: call.NewRepeats(now), FindEvent: vendors.event}
 	auth := gateway.NewAuth(a.Store, now)
-	inference := &openai.Surface{Auth: auth, Runner: runner, Log: a.log, Models: vendors}
+	inference := &openai.Surface{Auth: auth, Runner: runner, Log: a.log, Models: vendors, Made: vendors}
 	cursorKey, err := a.Store.Secret(ctx, "cursor", 32)
 	if err != nil {
 		return err
 	}
-	surfaces := []gateway.Surface{inference,
+	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
 		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet()},
 		&dashboard.Surface{Store: a.Store, Log: a.log, Now: now},
 		&system{app: a, keys: issuer.KeySet()}}

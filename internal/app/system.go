@@ -60,7 +60,7 @@ func (s *system) ready(c *gin.Context) {
 		c.JSON(http.StatusServiceUnavailable, gin.H{"status": "store unavailable"})
 		return
 	}
-	c.JSON(http.StatusOK, gin.H{"status": "ready", "vendor": s.app.cfg.Vendor.Name, "settlement": s.app.cfg.Settlement != nil})
+	c.JSON(http.StatusOK, gin.H{"status": "ready", "vendor": s.app.cfg.vendorNames(), "settlement": s.app.cfg.Settlement != nil})
 }
 
 // Version is the build's version and commit.

@@ -6,12 +6,42 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// TopLevelID is the id a vendor gave its answer or chunk, or "".
+// TopLevelID is the id a vendor gave its answer or chunk, or "". The first event of a Responses or Messages stream has
+// it one level down, in the answer that it begins.
 func TopLevelID(data []byte) string {
 	if len(data) == 0 || data[0] != '{' {
 		return ""
 	}
-	return gjson.GetBytes(data, "id").Str
+	ids := gjson.GetManyBytes(data, "id", "response.id", "message.id")
+	for _, id := range ids {
+		if id.Type == gjson.String {
+			return id.Str
+		}
+	}
+	return ""
+}
+
+// EndsStream reports whether a frame is the last of its stream: [DONE] in the chat form, the event that holds the whole
+// answer in the Responses form, message_stop in the Messages form. Events are known by name, or by type where a vendor
+// names none.
+func EndsStream(f Frame) bool {
+	if bytes.Equal(f.Data, []byte("[DONE]")) {
+		return true
+	}
+	name := f.Event
+	if name == "" && len(f.Data) > 0 && f.Data[0] == '{' && mentionsEnd(f.Data) {
+		name = gjson.GetBytes(f.Data, "type").Str
+	}
+	switch name {
+	case "message_stop", "response.completed", "response.incomplete", "response.failed":
+		return true
+	}
+	return false
+}
+
+// mentionsEnd spares most frames a reading of their type.
+func mentionsEnd(data []byte) bool {
+	return bytes.Contains(data, []byte(`"message_stop"`)) || bytes.Contains(data, []byte(`"response.`))
 }
 
 // AsksUsage reports whether a streaming body itself asks for the usage chunk.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -155,6 +156,25 @@ func RemoveKeys(body []byte, keys ...string) ([]byte, error) {
 	return apply(body, edits), nil
 }
 
+// RenameKey gives a top-level member another name, for vendors that know a field by it; where the body has that name
+// already, the member is taken out instead.
+func RenameKey(body []byte, from, to string) ([]byte, error) {
+	all, _, err := members(body)
+	if err != nil {
+		return nil, fmt.Errorf("rename key: %w", err)
+	}
+	if slices.ContainsFunc(all, func(m member) bool { return m.is(body, to) }) {
+		return RemoveKeys(body, from)
+	}
+	var edits []edit
+	for _, m := range all {
+		if m.is(body, from) {
+			edits = append(edits, edit{m.keyStart, m.keyEnd, quote(to)})
+		}
+	}
+	return apply(body, edits), nil
+}
+
 // DropMetadata takes metadata out of the body altogether.
 func DropMetadata(body []byte) ([]byte, error) { return RemoveKeys(body, "metadata") }
 
@@ -185,6 +205,31 @@ func RemoveMetadataKeys(body []byte, keys []string) ([]byte, error) {
 		return out, nil
 	}
 	return dropEmptyMetadata(out)
+}
+
+// KeepMetadataKeys takes every key but the named ones out of the body's metadata, and metadata itself if that leaves
+// nothing of it. A metadata that is not an object stays as it is.
+func KeepMetadataKeys(body []byte, keys ...string) ([]byte, error) {
+	all, _, err := members(body)
+	if err != nil {
+		return nil, fmt.Errorf("keep metadata keys: %w", err)
+	}
+	var gone []string
+	for _, m := range all {
+		if !m.is(body, "metadata") || body[m.valueStart] != '{' {
+			continue
+		}
+		eachMember(body, m.valueStart, func(k member) bool {
+			if key := unquote(body[k.keyStart:k.keyEnd]); !slices.Contains(keys, key) {
+				gone = append(gone, key)
+			}
+			return true
+		})
+	}
+	if len(gone) == 0 {
+		return body, nil
+	}
+	return RemoveMetadataKeys(body, gone)
 }
 
 // dropEmptyMetadata takes out a metadata with nothing in it.

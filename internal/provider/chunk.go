@@ -43,24 +43,28 @@ func IsUsageOnlyChunk(data []byte) bool {
 	return ok && emptyChoices && usage
 }
 
-// IsErrorFrame reports whether a frame says that the work failed: an error event, or data with a top-level error.
+// IsErrorFrame reports whether a frame says that the work failed: an error event, data with a top-level error, or a
+// Responses answer that ends as failed.
 func IsErrorFrame(f Frame) bool {
-	return f.Event == "error" || hasError(f.Data)
+	return f.Event == "error" || f.Event == "response.failed" || hasError(f.Data)
 }
 
-// hasError reports whether an object has a top-level "error" that is not null, or the type "error".
+// hasError reports whether an object has a top-level "error" that is not null, or the type "error". A Responses answer
+// is one also when its work failed: it has an id, a status and an error, and is what the caller asked for.
 func hasError(data []byte) bool {
-	failed := false
+	failed, answer := false, false
 	eachMember(data, skipSpace(data, 0), func(m member) bool {
 		switch {
 		case m.is(data, "error"):
 			failed = failed || string(m.value(data)) != "null"
 		case m.is(data, "type"):
-			failed = failed || string(m.value(data)) == `"error"`
+			failed = failed || string(m.value(data)) == `"error"` || string(m.value(data)) == `"response.failed"`
+		case m.is(data, "object"):
+			answer = answer || string(m.value(data)) == `"response"`
 		}
 		return true
 	})
-	return failed
+	return failed && !answer
 }
 
 // CheckAnswer refuses the plain body of a 2xx answer that is no answer: not JSON, cut short, not an object, or an

@@ -8,19 +8,21 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Config is one OpenAI-compatible vendor. Zero durations and sizes take the defaults below.
+// Config is one vendor. Zero durations and sizes take the defaults below, a zero profile is openai_compatible.
 type Config struct {
 	Name         string
-	BaseURL      string // with its version part, e.g. https://api.example.com/v1
-	APIKey       string // sent as a bearer token; "" sends none
-	Simulated    bool   // the vendor makes its answers up
-	AllowPrivate bool   // private and loopback addresses may be dialled
-	FirstByte    time.Duration
+	Profile      Profile
+	BaseURL      string        // with its version part, e.g. https://api.example.com/v1; "" is the profile's
+	APIKey       string        // "" sends none
+	Simulated    bool          // the vendor makes its answers up
+	AllowPrivate bool          // private and loopback addresses may be dialled
+	FirstByte    time.Duration // from sending to the answer's headers
 	Idle         time.Duration // between two frames
 	MaxFrame     int
 	MaxBody      int64
@@ -35,7 +37,7 @@ const (
 	maxIdlePerHost   = 256
 )
 
-// OpenAI is a vendor that speaks OpenAI's form.
+// OpenAI is a vendor that is spoken to over HTTP as its profile says: OpenAI's forms, and Anthropic's Messages.
 type OpenAI struct {
 	cfg    Config
 	client *http.Client
@@ -45,6 +47,9 @@ var _ Provider = (*OpenAI)(nil)
 
 // New returns a vendor; a base URL that cannot be used is refused with its reason.
 func New(c Config) (*OpenAI, error) {
+	if c.BaseURL == "" {
+		c.BaseURL = c.Profile.BaseURL
+	}
 	guard := Egress{AllowPrivate: c.AllowPrivate}
 	if _, err := guard.CheckURL(c.BaseURL); err != nil {
 		return nil, fmt.Errorf("provider %s: base URL: %w", c.Name, err)
@@ -74,6 +79,9 @@ func New(c Config) (*OpenAI, error) {
 // Name is the vendor's name on events.
 func (o *OpenAI) Name() string { return o.cfg.Name }
 
+// Profile is what is known of the vendor's kind.
+func (o *OpenAI) Profile() Profile { return o.cfg.Profile }
+
 // Simulated reports whether answers are made up.
 func (o *OpenAI) Simulated() bool { return o.cfg.Simulated }
 
@@ -102,22 +110,40 @@ func (o *OpenAI) Do(ctx context.Context, r Request) (*Response, error) {
 
 func (o *OpenAI) request(ctx context.Context, r Request) (*http.Request, error) {
 	path := r.Route.path()
-	if path == "" {
+	if path == "" || !o.cfg.Profile.Serves(r.Route) {
 		return nil, fmt.Errorf("this vendor has no route %q", r.Route)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.cfg.BaseURL+path, bytes.NewReader(r.Body))
+	shaped := r.Body
+	if len(shaped) > 0 {
+		var err error
+		if shaped, err = o.cfg.Profile.Shape(r.Route, shaped); err != nil {
+			return nil, err
+		}
+	}
+	method, target, body := http.MethodPost, o.cfg.BaseURL+path, io.Reader(bytes.NewReader(shaped))
+	if r.Method == http.MethodGet || r.Method == http.MethodDelete {
+		method, target, body = r.Method, target+"/"+url.PathEscape(r.Object), nil
+	}
+	if r.Query != "" {
+		target += "?" + r.Query
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
 	if err != nil {
 		return nil, err
 	}
 	req.GetBody = nil // a request is never sent twice: it may cost money twice
-	req.Header.Set("Content-Type", "application/json")
+	extraHeaders(req.Header, r.Header)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	req.Header.Set("Accept", "application/json")
 	if r.Stream {
 		req.Header.Set("Accept", "text/event-stream")
 	}
 	req.Header.Set("User-Agent", "p402")
 	if o.cfg.APIKey != "" {
-		req.Header.Set("Authorization", "Bearer "+o.cfg.APIKey)
+		name, value := o.cfg.Profile.auth(r.Route, o.cfg.APIKey)
+		req.Header.Set(name, value)
 	}
 	if r.IdempotencyKey != "" {
 		req.Header.Set("Idempotency-Key", r.IdempotencyKey)
@@ -178,7 +204,7 @@ func (o *OpenAI) plain(ctx context.Context, w *watch, body io.Reader) func() (Fr
 	}
 }
 
-// frames reads a stream; it has ended well once the vendor said so: [DONE], or a finish_reason before the end.
+// frames reads a stream; it has ended well once the vendor said so: the form's last event, or a finish_reason before the end.
 func (o *OpenAI) frames(ctx context.Context, w *watch, body io.Reader) func() (Frame, error) {
 	reader := NewSSEReader(body, o.cfg.MaxFrame)
 	finished := false
@@ -188,7 +214,7 @@ func (o *OpenAI) frames(ctx context.Context, w *watch, body io.Reader) func() (F
 		w.pause()
 		switch {
 		case err == nil:
-			finished = finished || bytes.Equal(f.Data, []byte("[DONE]")) || hasFinishReason(f.Data)
+			finished = finished || EndsStream(f) || hasFinishReason(f.Data)
 			return f, nil
 		case errors.Is(err, io.EOF) && finished:
 			return Frame{}, io.EOF

@@ -23,9 +23,10 @@ const (
 	RouteEmbeddings      Route = "embeddings"
 	RouteResponses       Route = "responses"
 	RouteMessages        Route = "messages"
+	RouteCountTokens     Route = "messages.count_tokens"
 )
 
-// path is the route's path under an OpenAI-compatible base URL; empty for a route such a vendor does not have.
+// path is the route's path under a base URL; empty for a route that no vendor has.
 func (r Route) path() string {
 	switch r {
 	case RouteChatCompletions:
@@ -38,15 +39,21 @@ func (r Route) path() string {
 		return "/responses"
 	case RouteMessages:
 		return "/messages"
+	case RouteCountTokens:
+		return "/messages/count_tokens"
 	}
 	return ""
 }
 
 // Request is one attempt at one vendor. Body holds the final bytes and is not changed; it must stay untouched until
 // Do has returned. Header holds the few extra headers the caller chose to let through; credentials, framing and
-// connection headers in it are ignored. Stream says whether Body asks for a stream.
+// connection headers in it are ignored. Stream says whether Body asks for a stream. Method is POST when empty; GET and
+// DELETE go to the object that Object names under the route, with Query, and send no body.
 type Request struct {
 	Route          Route
+	Method         string
+	Object         string // an id the vendor gave, unescaped
+	Query          string // encoded
 	Body           []byte
 	Header         http.Header
 	Stream         bool
@@ -124,11 +131,12 @@ const (
 	KindCanceled                  // the caller's context ended, or Close was called
 	KindMalformed                 // an answer that cannot be read: not HTTP, unknown or broken encoding
 	KindRequest                   // the request could not be formed: a route this vendor does not have
+	KindOpen                      // the provider's circuit is open; never reached the vendor
 )
 
 // String is the kind's name as attempts and metrics show it.
 func (k Kind) String() string {
-	names := [...]string{"unknown", "connect", "timeout", "reset", "too_large", "cut", "blocked", "canceled", "malformed", "request"}
+	names := [...]string{"unknown", "connect", "timeout", "reset", "too_large", "cut", "blocked", "canceled", "malformed", "request", "open"}
 	if int(k) < len(names) {
 		return names[k]
 	}

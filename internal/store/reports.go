@@ -27,6 +27,7 @@ type Filter struct {
 	MinCost      *money.USD
 	MaxCost      *money.USD
 	IDPrefix     string
+	Retry        *bool // only retries, or only first tries
 }
 
 // FilterColumns is every column that may be filtered by equality, by its name in the API.
@@ -66,6 +67,9 @@ func (f Filter) where() (string, []any) {
 	}
 	if f.MaxCost != nil {
 		add("cost_usd <= ?", *f.MaxCost)
+	}
+	if f.Retry != nil {
+		add("(retry_count > 0) = ?", *f.Retry)
 	}
 	if f.IDPrefix != "" {
 		add("starts_with(id, ?)", f.IDPrefix)
