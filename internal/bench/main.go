@@ -19,6 +19,7 @@ func main() {
 	binary := flag.String("p402", "bin/p402", "the p402 binary to measure")
 	rounds := flag.Int("rounds", 5, "rounds of each measure; the median is printed")
 	span := flag.Duration("span", 3*time.Second, "how long each round lasts")
+	only := flag.String("only", "", "measure only the calls whose name holds this: plain, 200 KB, streamed")
 	role := flag.String("role", "", "internal: run as the upstream or the hop")
 	target := flag.String("target", "", "internal: where the hop sends calls")
 	flag.Parse()
@@ -31,7 +32,7 @@ func main() {
 	case "hop":
 		err = serveHop(*target)
 	case "":
-		err = measure(ctx, plan{binary: *binary, rounds: *rounds, span: *span})
+		err = measure(ctx, plan{binary: *binary, only: *only, rounds: *rounds, span: *span})
 	default:
 		err = fmt.Errorf("role %q is not upstream or hop", *role)
 	}

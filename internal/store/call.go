@@ -60,7 +60,7 @@ func (s *Store) Standing(ctx context.Context, c meter.Caller, r meter.Request) (
 	if err != nil {
 		return meter.Standing{}, meter.RateCard{}, err
 	}
-	policies, err := s.Policies(ctx, c.TenantID)
+	policies, err := s.known.policiesOf(ctx, s, c.TenantID)
 	if err != nil {
 		return meter.Standing{}, meter.RateCard{}, err
 	}
@@ -71,11 +71,7 @@ func (s *Store) Standing(ctx context.Context, c meter.Caller, r meter.Request) (
 		}
 	}
 	if name := r.Attribution.Get(meter.DimWorkflow); name != "" {
-		w, err := s.Workflow(ctx, c.TenantID, name)
-		switch {
-		case err == nil:
-			out.Workflow = &w
-		case fault.KindOf(err) != fault.KindNotFound:
+		if out.Workflow, err = s.known.workflowOf(ctx, s, c.TenantID, name); err != nil {
 			return meter.Standing{}, meter.RateCard{}, err
 		}
 	}
@@ -113,8 +109,8 @@ func (s *Store) Policies(ctx context.Context, tenant id.Tenant) ([]meter.Policy,
 	return out, err
 }
 
-// Open writes intent, reservations and claim in one transaction.
-func (s *Store) Open(ctx context.Context, o call.Opening) error {
+// openAlone is Open without company: for a claim, and for a call whose company failed.
+func (s *Store) openAlone(ctx context.Context, o call.Opening) error {
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		if err := insertEvent(tx, o.Event); err != nil {
 			return err
@@ -168,8 +164,8 @@ func reserve(tx *gorm.DB, event id.Event, r meter.Reservation) error {
 		event, r.BudgetID, r.WindowStart, r.Amount.USD, r.Amount.Events, r.Amount.Tokens).Error
 }
 
-// Close writes what became of a call; ErrClosed if somebody closed it first.
-func (s *Store) Close(ctx context.Context, c call.Closing) error {
+// closeAlone is Close without company.
+func (s *Store) closeAlone(ctx context.Context, c call.Closing) error {
 	return s.tx(ctx, func(tx *gorm.DB) error {
 		if c.Fresh {
 			if err := insertEvent(tx, c.Event); err != nil {
@@ -217,15 +213,11 @@ func post(tx *gorm.DB, tenant id.Tenant, posting string, entries []journal.Entry
 	return nil
 }
 
-// Deliver notes that an answer left, on the event and on its payment.
-func (s *Store) Deliver(ctx context.Context, d call.Delivery) error {
-	how := "cut"
-	if d.Whole {
-		how = "whole"
-	}
+// deliverAlone is Deliver without company.
+func (s *Store) deliverAlone(ctx context.Context, d call.Delivery) error {
 	return s.tx(ctx, func(tx *gorm.DB) error {
 		if err := tx.Exec("UPDATE events SET delivered_at = ?, delivered = ?, delivered_bytes = ? WHERE tenant_id = ? AND id = ? AND delivered IS DISTINCT FROM 'whole'",
-			d.At, how, d.Bytes, d.Tenant, d.EventID).Error; err != nil || !d.Whole {
+			d.At, delivered(d), d.Bytes, d.Tenant, d.EventID).Error; err != nil || !d.Whole {
 			return err
 		}
 		return tx.Exec("UPDATE payments SET delivered_at = ?, hold_until = 'infinity' WHERE event_id = ? AND state NOT IN ('voided', 'authorized')", d.At, d.EventID).Error

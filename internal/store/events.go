@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,13 +48,20 @@ func eventValues(e meter.Event) ([]any, error) {
 		e.StatusCode, e.LatencyMS, e.FinalizedAt, string(doc)), nil
 }
 
+// insertColumns is what an event keeps from its opening on, in the order of insertValues.
+var insertColumns = []string{"id", "tenant_id", "key_id", "livemode", "request_id", "source", "model_requested", "retry_count", "event_time", "deadline"}
+
+func insertValues(e meter.Event) []any {
+	return []any{e.ID, e.TenantID, optional(string(e.KeyID)), e.Livemode, e.RequestID, e.Source, e.ModelRequested, e.RetryCount, e.EventTime.UTC(), e.Deadline.UTC()}
+}
+
 func insertEvent(tx *gorm.DB, e meter.Event) error {
 	values, err := eventValues(e)
 	if err != nil {
 		return err
 	}
-	columns := append([]string{"id", "tenant_id", "key_id", "livemode", "request_id", "source", "model_requested", "retry_count", "event_time", "deadline"}, eventColumns...)
-	values = append([]any{e.ID, e.TenantID, optional(string(e.KeyID)), e.Livemode, e.RequestID, e.Source, e.ModelRequested, e.RetryCount, e.EventTime, e.Deadline}, values...)
+	columns := slices.Concat(insertColumns, eventColumns)
+	values = append(insertValues(e), values...)
 	marks := strings.TrimSuffix(strings.Repeat("?, ", len(columns)), ", ")
 	return tx.Exec("INSERT INTO events ("+strings.Join(columns, ", ")+") VALUES ("+marks+")", values...).Error
 }

@@ -35,6 +35,9 @@ type Store struct {
 	now  func() time.Time
 	ids  *id.Source
 	card meter.RateCard
+
+	batch *batch
+	known *known
 }
 
 // New connects to a migrated database.
@@ -55,7 +58,10 @@ func New(ctx context.Context, url string, o Options) (*Store, error) {
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("reach the database: %w", err)
 	}
-	return &Store{db: db, now: o.Now, ids: o.IDs, card: o.Card}, nil
+	s := &Store{db: db, now: o.Now, ids: o.IDs, card: o.Card, batch: &batch{}, known: &known{}}
+	s.batch.write = s.writeBatch
+	s.known.forget()
+	return s, nil
 }
 
 func open(url string) (*gorm.DB, error) {

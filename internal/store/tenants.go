@@ -170,12 +170,14 @@ func (s *Store) PutPolicy(ctx context.Context, p meter.Policy) (id.Policy, error
 		return "", err
 	}
 	p.ID = s.ids.Policy()
+	defer s.known.forget()
 	return p.ID, s.db.WithContext(ctx).Exec("INSERT INTO policies (id, tenant_id, name, version, allowed_models, created_at) VALUES (?, ?, ?, 1, ?, ?)",
 		p.ID, p.TenantID, p.Name, string(models), s.now()).Error
 }
 
 // RetirePolicy ends a policy.
 func (s *Store) RetirePolicy(ctx context.Context, tenant id.Tenant, policy id.Policy) error {
+	defer s.known.forget()
 	return exactly(s.db.WithContext(ctx).Exec("UPDATE policies SET retired_at = ? WHERE tenant_id = ? AND id = ? AND retired_at IS NULL", s.now(), tenant, policy), errNotFound)
 }
 

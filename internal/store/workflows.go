@@ -80,6 +80,7 @@ func (s *Store) PutWorkflow(ctx context.Context, w meter.Workflow) (meter.Workfl
 		return w, err
 	}
 	now := s.now()
+	defer s.known.forget()
 	err = s.tx(ctx, func(tx *gorm.DB) error {
 		if err := tx.Exec(`INSERT INTO workflows (tenant_id, workflow_id, name, description, target, state, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (tenant_id, workflow_id) DO UPDATE SET name = EXCLUDED.name, description = EXCLUDED.description, target = EXCLUDED.target,
