@@ -111,7 +111,7 @@ func closeEvents(tx *gorm.DB, ops []*operation) ([]freed, error) {
 	}
 	var closed []string
 	if err := scanRows(tx, &closed, "UPDATE events e SET "+strings.Join(sets, ", ")+` FROM jsonb_populate_recordset(NULL::events, ?::jsonb) r
-		WHERE e.tenant_id = r.tenant_id AND e.id = r.id AND e.state = 'intent' RETURNING e.id`, rows); err != nil {
+		WHERE e.id IN ? AND e.tenant_id = r.tenant_id AND e.id = r.id AND e.state = 'intent' RETURNING e.id`, rows, ids(rows)); err != nil {
 		return nil, err
 	}
 	for _, op := range ops {
@@ -290,17 +290,21 @@ func deliverAll(tx *gorm.DB, ops []*operation) error {
 			whole = append(whole, row)
 		}
 	}
+	if len(rows) == 0 {
+		return nil
+	}
 	if err := execRows(tx, `UPDATE events e SET delivered_at = r.delivered_at, delivered = r.delivered, delivered_bytes = r.delivered_bytes
 		FROM jsonb_populate_recordset(NULL::events, ?::jsonb) r
-		WHERE e.tenant_id = r.tenant_id AND e.id = r.id AND e.delivered IS DISTINCT FROM 'whole'`, rows); err != nil {
+		WHERE e.id IN ? AND e.tenant_id = r.tenant_id AND e.id = r.id AND e.delivered IS DISTINCT FROM 'whole'`, rows, ids(rows)); err != nil {
 		return err
 	}
 	return execRows(tx, `UPDATE payments p SET delivered_at = r.delivered_at, hold_until = 'infinity'
-		FROM jsonb_populate_recordset(NULL::events, ?::jsonb) r WHERE p.event_id = r.id AND p.state NOT IN ('voided', 'authorized')`, whole)
+		FROM jsonb_populate_recordset(NULL::events, ?::jsonb) r
+		WHERE p.event_id IN ? AND p.event_id = r.id AND p.state NOT IN ('voided', 'authorized')`, whole, ids(whole))
 }
 
 // execRows runs a statement over rows; none: nothing to do.
-func execRows(tx *gorm.DB, query string, rows []record) error {
+func execRows(tx *gorm.DB, query string, rows []record, more ...any) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -308,15 +312,25 @@ func execRows(tx *gorm.DB, query string, rows []record) error {
 	if err != nil {
 		return err
 	}
-	return tx.Exec(query, string(text)).Error
+	return tx.Exec(query, append([]any{string(text)}, more...)...).Error
 }
 
-func scanRows(tx *gorm.DB, into any, query string, rows []record) error {
+// ids are named beside the rows wherever they are looked up: PostgreSQL cannot guess how few rows the JSON holds, and
+// would rather read a young table from end to end.
+func ids(rows []record) []any {
+	out := make([]any, 0, len(rows))
+	for _, row := range rows {
+		out = append(out, row["id"])
+	}
+	return out
+}
+
+func scanRows(tx *gorm.DB, into any, query string, rows []record, more ...any) error {
 	text, err := json.Marshal(rows)
 	if err != nil {
 		return err
 	}
-	return tx.Raw(query, string(text)).Scan(into).Error
+	return tx.Raw(query, append([]any{string(text)}, more...)...).Scan(into).Error
 }
 
 func add(a, b meter.Amount) meter.Amount {
