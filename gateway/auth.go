@@ -65,6 +65,9 @@ func HasKey(c *gin.Context) bool {
 // Caller authenticates a request by its key. x-api-key is read where allowed by the surface (Anthropic's routes).
 func (a *Auth) Caller(c *gin.Context, allowAPIKeyHeader bool) (meter.Caller, error) {
 	text := ""
+	if len(c.Request.Header.Values("Authorization")) > 1 {
+		return meter.Caller{}, ErrInvalidKey // which of them a proxy before us has checked nobody knows
+	}
 	if scheme, token, ok := strings.Cut(c.GetHeader("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		text = strings.TrimSpace(token)
 	} else if allowAPIKeyHeader {

@@ -55,3 +55,14 @@ func DimensionHeader(dim string) string {
 	}
 	return ""
 }
+
+// dimensionHeaders lists the dimensions' headers for a preflight, each after a comma.
+func dimensionHeaders() string {
+	out := ""
+	for _, dim := range meter.Dimensions() {
+		if name := DimensionHeader(dim); name != "" {
+			out += ", " + name
+		}
+	}
+	return out
+}

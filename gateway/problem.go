@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
@@ -38,6 +40,10 @@ func Status(k fault.Kind) int {
 		return http.StatusGatewayTimeout
 	case fault.KindUnavailable:
 		return http.StatusServiceUnavailable
+	case fault.KindMediaType:
+		return http.StatusUnsupportedMediaType
+	case fault.KindTooSlow:
+		return http.StatusRequestTimeout
 	case fault.KindInternal:
 		return http.StatusInternalServerError
 	}
@@ -47,7 +53,7 @@ func Status(k fault.Kind) int {
 // errorType is the coarse class in an error body; the words are OpenAI's, which its SDKs know.
 func errorType(k fault.Kind) string {
 	switch k {
-	case fault.KindInvalid, fault.KindImpossible, fault.KindTooLarge, fault.KindConflict:
+	case fault.KindInvalid, fault.KindImpossible, fault.KindTooLarge, fault.KindConflict, fault.KindMediaType, fault.KindTooSlow:
 		return "invalid_request_error"
 	case fault.KindUnauthenticated:
 		return "authentication_error"
@@ -69,11 +75,23 @@ func errorType(k fault.Kind) string {
 	return "server_error"
 }
 
+// What a client did that reading its body met; none of it is ours to answer for with a 5xx.
+var (
+	errTooSlow = fault.New(fault.KindTooSlow, "REQUEST_TIMEOUT", "the body did not arrive in time")
+	errCutBody = fault.New(fault.KindInvalid, "BODY_INCOMPLETE", "the body ended before its stated length")
+)
+
 // Refusal finds what to tell the caller. An error that nobody classified becomes INTERNAL_ERROR: its text stays here.
 func Refusal(err error) *fault.Error {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return fault.New(fault.KindTooLarge, "BODY_TOO_LARGE", "the body has more than "+strconv.FormatInt(tooLarge.Limit, 10)+" bytes")
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errTooSlow
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errCutBody
 	}
 	if f, ok := fault.As(err); ok && f.Kind != fault.KindInternal {
 		return f
@@ -81,11 +99,13 @@ func Refusal(err error) *fault.Error {
 	return fault.New(fault.KindInternal, "INTERNAL_ERROR", "an internal error happened; quote the request id when you ask about it")
 }
 
-// ErrorBody is OpenAI's error object with our additions; /v1 and /api/v2 share it.
+// ErrorBody is OpenAI's error object with our additions; /v1 and /api/v2 share it. The message names the field as well as
+// param does, as most clients show the message alone.
 func ErrorBody(f *fault.Error, requestID string) gin.H {
 	body := gin.H{"type": errorType(f.Kind), "code": f.Code, "message": f.Message, "param": nil, "request_id": requestID}
 	if f.Param != "" {
 		body["param"] = f.Param
+		body["message"] = f.Param + ": " + f.Message
 	}
 	if len(f.Details) > 0 {
 		body["details"] = f.Details
@@ -112,8 +132,13 @@ func Refused(c *gin.Context, log *slog.Logger, err error) *fault.Error {
 	if f.Kind == fault.KindUnavailable || f.Kind == fault.KindRateLimited {
 		c.Header("Retry-After", "1")
 	}
-	if f.Kind == fault.KindDenied || f.Kind == fault.KindConflict {
-		c.Header("X-Should-Retry", "false") // both vendors' SDKs obey it: a conflict or a denial is not worth a retry
+	switch {
+	case f.Code == "IDEMPOTENCY_IN_PROGRESS":
+		c.Header("Retry-After", "1") // the one conflict that time cures
+	case f.Kind == fault.KindDenied || f.Kind == fault.KindConflict:
+		c.Header("X-Should-Retry", "false") // OpenAI's SDKs obey it: a conflict or a denial is not worth a retry
+	case f.Kind == fault.KindTooSlow || f.Kind == fault.KindTooLarge:
+		c.Header("Connection", "close") // what is left of the body is not worth reading
 	}
 	return f
 }

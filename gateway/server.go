@@ -5,6 +5,7 @@ package gateway
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -29,6 +30,8 @@ type Config struct {
 	Log *slog.Logger
 	IDs *id.Source
 	Now func() time.Time
+	// Origins is the web origins whose pages may call the keyed surfaces ("https://app.example.com"); none by default.
+	Origins []string
 	// Observe is told of every finished request: route template, status, time. It feeds /metrics.
 	Observe func(method, route string, status int, took time.Duration)
 }
@@ -45,21 +48,46 @@ func NewRouter(cfg Config, surfaces ...Surface) *gin.Engine {
 	r.HandleMethodNotAllowed = true
 	r.RedirectTrailingSlash = false
 	r.ContextWithFallback = true
+	r.UseRawPath = true // an id may hold a slash, written %2F
 	if err := r.SetTrustedProxies(nil); err != nil {
 		panic("gateway: " + err.Error()) // nil cannot be malformed
 	}
-	r.Use(cfg.begin)
+	r.Use(cfg.begin, cfg.crossOrigin)
 	for _, s := range surfaces {
 		s.Register(r)
 	}
-	r.NoRoute(func(c *gin.Context) {
-		Fail(c, cfg.Log, fault.New(fault.KindNotFound, "UNSUPPORTED_FEATURE", "p402 has no route "+c.Request.Method+" "+clip(c.Request.URL.Path)))
-	})
-	r.NoMethod(func(c *gin.Context) {
-		c.AbortWithStatusJSON(http.StatusMethodNotAllowed, ErrorBody(&fault.Error{Kind: fault.KindInvalid, Code: "METHOD_NOT_ALLOWED",
-			Message: "this route does not answer " + c.Request.Method}, RequestID(c)))
-	})
+	for _, route := range r.Routes() {
+		if route.Method == http.MethodGet {
+			r.HEAD(route.Path, route.HandlerFunc) // net/http keeps the body back
+		}
+	}
+	r.NoRoute(cfg.noRoute)
+	r.NoMethod(cfg.noMethod)
 	return r
+}
+
+// noRoute names a route of OpenAI's that p402 does not serve as such, so that a developer sees at once what is missing.
+func (cfg Config) noRoute(c *gin.Context) {
+	asked := c.Request.Method + " " + clip(c.Request.URL.Path)
+	if strings.HasPrefix(c.Request.URL.Path, "/v1/") {
+		Fail(c, cfg.Log, fault.New(fault.KindNotFound, "UNSUPPORTED_FEATURE", "p402 has no route "+asked))
+		return
+	}
+	Fail(c, cfg.Log, fault.New(fault.KindNotFound, "NOT_FOUND", "there is nothing at "+asked))
+}
+
+// noMethod answers for a path that is served with other methods; the router has put those into Allow.
+func (cfg Config) noMethod(c *gin.Context) {
+	allow := c.Writer.Header().Get("Allow")
+	if !strings.Contains(allow, http.MethodOptions) {
+		c.Header("Allow", allow+", "+http.MethodOptions)
+	}
+	if c.Request.Method == http.MethodOptions {
+		c.AbortWithStatus(http.StatusNoContent)
+		return
+	}
+	c.AbortWithStatusJSON(http.StatusMethodNotAllowed, ErrorBody(&fault.Error{Kind: fault.KindInvalid, Code: "METHOD_NOT_ALLOWED",
+		Message: "this route does not answer " + clip(c.Request.Method)}, RequestID(c)))
 }
 
 // begin gives the request its id and ends it with one log line; a panic becomes a plain 500.
@@ -69,8 +97,12 @@ func (cfg Config) begin(c *gin.Context) {
 	c.Set(requestIDKey, requestID)
 	h := c.Writer.Header()
 	h.Set(HeaderRequestID, requestID)
-	h.Set("X-Content-Type-Options", "nosniff")
+	for name, value := range safeHeaders {
+		h.Set(name, value)
+	}
+	received := setDeadlines(c)
 	defer func() {
+		received()
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
 				panic(p) // the sign to net/http to cut the connection
@@ -91,7 +123,17 @@ func (cfg Config) begin(c *gin.Context) {
 	c.Next()
 }
 
+// safeHeaders tell a browser to trust an answer as little as it can. A page sets its own policy over them.
+var safeHeaders = map[string]string{
+	"X-Content-Type-Options":  "nosniff",
+	"X-Frame-Options":         "DENY",
+	"Referrer-Policy":         "no-referrer",
+	"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+// clip bounds what a caller wrote before it is shown again, in an error that nothing may break out of.
 func clip(path string) string {
+	path = strings.ToValidUTF8(path, "?")
 	if len(path) > 80 {
 		return path[:80] + "…"
 	}

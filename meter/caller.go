@@ -15,6 +15,8 @@ const (
 	ScopeOutcomeWrite Scope = "outcome:write"
 	ScopeControlRead  Scope = "control:read"
 	ScopeControlWrite Scope = "control:write"
+	ScopeKeysRead     Scope = "keys:read"
+	ScopeKeysWrite    Scope = "keys:write"
 	ScopeSellRead     Scope = "sell:read"
 	ScopeSellWrite    Scope = "sell:write"
 	ScopeReceiptsRead Scope = "receipts:read"
@@ -24,7 +26,7 @@ const (
 
 // AllScopes is every scope there is, in a fixed order.
 func AllScopes() []Scope {
-	return []Scope{ScopeInfer, ScopeMeterRead, ScopeMeterWrite, ScopeOutcomeWrite, ScopeControlRead, ScopeControlWrite,
+	return []Scope{ScopeInfer, ScopeMeterRead, ScopeMeterWrite, ScopeOutcomeWrite, ScopeControlRead, ScopeControlWrite, ScopeKeysRead, ScopeKeysWrite,
 		ScopeSellRead, ScopeSellWrite, ScopeReceiptsRead, ScopeSettleVerify, ScopeSettleWrite}
 }
 

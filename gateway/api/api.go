@@ -3,13 +3,12 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -29,124 +28,167 @@ type Surface struct {
 	Log       *slog.Logger
 	CursorKey []byte
 	Keys      settlement.KeySet
+	// PayTo reads an address that a seller has typed and returns its checksummed form, or a refusal (evm.ParseAddress).
+	PayTo func(text string) (string, error)
 }
 
 // handler does one route's work for a caller and returns status and body.
 type handler func(c *gin.Context, caller meter.Caller) (int, any, error)
 
+// route is one line of the table below.
+type route struct {
+	method, path string
+	scope        meter.Scope // "" = any key
+	query        []string    // what the query may name, each once; a route that has filters reads the rest itself
+	filters      bool
+	secret       bool // the answer holds a secret: it is never kept for a repeated Idempotency-Key
+	do           handler
+}
+
+// paging is the query of every list.
+var paging = []string{"limit", "cursor"}
+
+func (s *Surface) routes() []route {
+	return []route{
+		{method: "GET", path: "/me", do: s.me},
+		{method: "GET", path: "/meter/events", scope: meter.ScopeMeterRead, query: append([]string{"order"}, paging...), filters: true, do: s.listEvents},
+		{method: "GET", path: "/meter/summary", scope: meter.ScopeMeterRead, query: []string{"group_by"}, filters: true, do: s.summary},
+		{method: "GET", path: "/meter/events/:id", scope: meter.ScopeMeterRead, do: s.oneEvent},
+		{method: "GET", path: "/meter/events/:id/outcomes", scope: meter.ScopeMeterRead, do: s.listOutcomes},
+		{method: "POST", path: "/meter/events/:id/outcome", scope: meter.ScopeOutcomeWrite, do: s.recordOutcome},
+		{method: "GET", path: "/workflows", scope: meter.ScopeSellRead, query: paging, do: s.listWorkflows},
+		{method: "POST", path: "/workflows", scope: meter.ScopeSellWrite, do: s.putWorkflow},
+		{method: "GET", path: "/workflows/:id", scope: meter.ScopeSellRead, do: s.oneWorkflow},
+		{method: "GET", path: "/keys", scope: meter.ScopeKeysRead, query: paging, do: s.listKeys},
+		{method: "POST", path: "/keys", scope: meter.ScopeKeysWrite, secret: true, do: s.createKey},
+		{method: "GET", path: "/keys/:id", scope: meter.ScopeKeysRead, do: s.oneKey},
+		{method: "DELETE", path: "/keys/:id", scope: meter.ScopeKeysWrite, do: s.revokeKey},
+		{method: "GET", path: "/budgets", scope: meter.ScopeControlRead, query: paging, do: s.listBudgets},
+		{method: "POST", path: "/budgets", scope: meter.ScopeControlWrite, do: s.createBudget},
+		{method: "GET", path: "/budgets/:id", scope: meter.ScopeControlRead, do: s.oneBudget},
+		{method: "DELETE", path: "/budgets/:id", scope: meter.ScopeControlWrite, do: s.retireBudget},
+		{method: "GET", path: "/policies", scope: meter.ScopeControlRead, query: paging, do: s.listPolicies},
+		{method: "POST", path: "/policies", scope: meter.ScopeControlWrite, do: s.createPolicy},
+		{method: "GET", path: "/policies/:id", scope: meter.ScopeControlRead, do: s.onePolicy},
+		{method: "DELETE", path: "/policies/:id", scope: meter.ScopeControlWrite, do: s.retirePolicy},
+		{method: "GET", path: "/receipts", scope: meter.ScopeReceiptsRead, query: paging, do: s.listReceipts},
+		{method: "GET", path: "/receipts/:id", scope: meter.ScopeReceiptsRead, do: s.oneReceipt},
+		{method: "GET", path: "/payments", scope: meter.ScopeReceiptsRead, query: paging, do: s.listPayments},
+		{method: "GET", path: "/payments/:id", scope: meter.ScopeReceiptsRead, do: s.onePayment},
+	}
+}
+
 // Register adds the routes.
 func (s *Surface) Register(r *gin.Engine) {
 	g := r.Group("/api/v2")
-	g.GET("/me", s.with("", s.me))
-	g.GET("/meter/events", s.with(meter.ScopeMeterRead, s.listEvents))
-	g.GET("/meter/summary", s.with(meter.ScopeMeterRead, s.summary))
-	g.GET("/meter/events/:id", s.with(meter.ScopeMeterRead, s.oneEvent))
-	g.GET("/meter/events/:id/outcomes", s.with(meter.ScopeMeterRead, s.listOutcomes))
-	g.POST("/meter/events/:id/outcome", s.with(meter.ScopeOutcomeWrite, s.recordOutcome))
-	g.GET("/workflows", s.with(meter.ScopeSellRead, s.listWorkflows))
-	g.POST("/workflows", s.with(meter.ScopeSellWrite, s.putWorkflow))
-	g.GET("/keys", s.with(meter.ScopeControlRead, s.listKeys))
-	g.POST("/keys", s.with(meter.ScopeControlWrite, s.createKey))
-	g.DELETE("/keys/:id", s.with(meter.ScopeControlWrite, s.revokeKey))
-	g.GET("/budgets", s.with(meter.ScopeControlRead, s.listBudgets))
-	g.POST("/budgets", s.with(meter.ScopeControlWrite, s.createBudget))
-	g.DELETE("/budgets/:id", s.with(meter.ScopeControlWrite, s.retireBudget))
-	g.GET("/policies", s.with(meter.ScopeControlRead, s.listPolicies))
-	g.POST("/policies", s.with(meter.ScopeControlWrite, s.createPolicy))
-	g.DELETE("/policies/:id", s.with(meter.ScopeControlWrite, s.retirePolicy))
-	g.GET("/receipts", s.with(meter.ScopeReceiptsRead, s.listReceipts))
-	g.GET("/receipts/:id", s.with(meter.ScopeReceiptsRead, s.oneReceipt))
-	g.GET("/payments", s.with(meter.ScopeReceiptsRead, s.listPayments))
-	g.GET("/payments/:id", s.with(meter.ScopeReceiptsRead, s.onePayment))
+	for _, rt := range s.routes() {
+		g.Handle(rt.method, rt.path, s.serve(rt))
+	}
 	g.POST("/receipts/verify", s.verifyReceipt)
 }
 
-// with authenticates, asks for a scope, and writes what the handler returns.
-func (s *Surface) with(scope meter.Scope, h handler) gin.HandlerFunc {
+// serve authenticates, asks for the scope, checks the query, and writes what the handler returns.
+func (s *Surface) serve(rt route) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		caller, err := s.Auth.Caller(c, false)
-		if err == nil && scope != "" {
-			caller, err = s.Auth.Require(c, scope)
+		if err == nil && rt.scope != "" {
+			caller, err = s.Auth.Require(c, rt.scope)
 		}
-		if err != nil {
-			gateway.Fail(c, s.Log, err)
-			return
+		if err == nil {
+			err = checkQuery(c, rt)
 		}
-		status, body, err := h(c, caller)
+		var out answer
+		if err == nil {
+			out, err = s.once(c, caller, rt)
+		}
 		if err != nil {
 			gateway.Fail(c, s.Log, err)
 			return
 		}
 		c.Header("Cache-Control", "no-store")
-		if body == nil {
-			c.Status(status)
-			return
-		}
-		c.JSON(status, body)
+		c.Data(out.status, "application/json; charset=utf-8", out.body)
 	}
 }
+
+// answer is a response that is ready to go out.
+type answer struct {
+	status int
+	body   []byte
+}
+
+// run calls a route's handler. Fields that a lenient caller sent in vain are named beside what the handler says.
+func run(c *gin.Context, caller meter.Caller, rt route) (answer, error) {
+	status, body, err := rt.do(c, caller)
+	if err != nil {
+		return answer{}, err
+	}
+	if ignored := c.GetStringSlice(ignoredKey); len(ignored) > 0 {
+		if object, ok := body.(gin.H); ok {
+			object["ignored_fields"] = ignored
+		}
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return answer{}, fmt.Errorf("encode the answer of %s: %w", rt.path, err)
+	}
+	return answer{status, raw}, nil
+}
+
+// checkQuery refuses what the route does not know, what comes twice, and text no name or id can hold.
+func checkQuery(c *gin.Context, rt route) error {
+	for _, p := range c.Params {
+		if !printable(p.Value) {
+			return invalid(p.Key, "holds characters that no id has")
+		}
+	}
+	query, err := parseQuery(c)
+	if err != nil {
+		return err
+	}
+	for name, values := range query {
+		once := slices.Contains(rt.query, name) || name == lenient && rt.method == http.MethodPost
+		switch {
+		case !once && !rt.filters:
+			return fault.Field(fault.KindInvalid, "UNKNOWN_PARAMETER", clip(name), "is not a query parameter of this route")
+		case once && len(values) > 1:
+			return invalid(name, "may be given only once")
+		}
+		for _, value := range values {
+			if !printable(value) || len(value) > maxQueryValue {
+				return invalid(clip(name), "holds control characters or more than 2048 bytes")
+			}
+			if value == "" {
+				return invalid(clip(name), "is empty; leave it out instead")
+			}
+		}
+	}
+	return nil
+}
+
+// maxQueryValue bounds one value of a query; cursors are the longest we hand out.
+const maxQueryValue = 2048
 
 func invalid(param, why string) *fault.Error {
 	return fault.Field(fault.KindInvalid, "INVALID_INPUT", param, why)
 }
 
-// decode reads a small JSON body strictly: one object, no unknown field.
-func decode(c *gin.Context, into any) error {
-	raw, err := body(c)
-	if err != nil {
-		return err
-	}
-	return strict(raw, into)
-}
-
-// decodeClean is decode for bodies that must hold no content of calls: a forbidden key at any depth is refused by its
-// path, before anything else is looked at.
-func decodeClean(c *gin.Context, into any) error {
-	raw, err := body(c)
-	if err != nil {
-		return err
-	}
-	if path := meter.ForbiddenPath(raw); path != "" {
-		return fault.Field(fault.KindInvalid, "FORBIDDEN_CONTENT_KEY", path, "content does not belong in the ledger").With("path", path)
-	}
-	return strict(raw, into)
-}
-
-func body(c *gin.Context) ([]byte, error) {
-	return io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, gateway.MaxAPIBody))
-}
-
-func strict(raw []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return decodeError(err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return invalid("", "the body holds more than one JSON value")
-	}
-	return nil
-}
-
-// decodeError names the field, and repeats no value.
-func decodeError(err error) error {
-	var kind *json.UnmarshalTypeError
-	var refusal *fault.Error
-	switch text := err.Error(); {
-	case errors.As(err, &refusal):
-		return refusal
-	case strings.HasPrefix(text, "json: unknown field "):
-		name := strings.Trim(strings.TrimPrefix(text, "json: unknown field "), `"`)
-		if len(name) > 64 {
-			name = name[:64]
-		}
-		return fault.Field(fault.KindInvalid, "UNKNOWN_FIELD", name, "is not a field of this request")
-	case errors.As(err, &kind):
-		return invalid(kind.Field, "must be a "+kind.Type.String())
-	}
-	return fault.New(fault.KindInvalid, "INVALID_JSON", "the body is not the JSON object this route reads")
-}
-
 func (s *Surface) me(_ *gin.Context, caller meter.Caller) (int, any, error) {
 	return http.StatusOK, gin.H{"tenant_id": caller.TenantID, "key_id": caller.KeyID, "key_prefix": caller.KeyPrefix, "livemode": caller.Livemode, "scopes": caller.Scopes}, nil
 }
+
+// found turns an empty list into the refusal that another tenant's object gets too.
+func found[T any](list []T, err error) (T, error) {
+	var zero T
+	switch {
+	case err != nil:
+		return zero, err
+	case len(list) == 0:
+		return zero, errNotFound
+	}
+	return list[0], nil
+}
+
+var errNotFound = fault.New(fault.KindNotFound, "NOT_FOUND", "there is no such object")
+
+// isNotFound tells an absent object from a failure.
+func isNotFound(err error) bool { return errors.Is(err, errNotFound) }

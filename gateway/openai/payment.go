@@ -41,7 +41,6 @@ func (s *Surface) challenge(c *gin.Context, o *call.Offer) {
 	h := c.Writer.Header()
 	h.Set(x402.HeaderPaymentRequired, text)
 	h.Set("Cache-Control", "no-store")
-	h.Set("Access-Control-Expose-Headers", x402.HeaderPaymentRequired+", "+x402.HeaderPaymentResponse+", "+x402.HeaderXPaymentResponse)
 	refusal := gateway.Refusal(o)
 	refusal.Details = map[string]any{"reason": o.Reason, "price_usd": o.Terms.PriceUSD.String(), "amount_atomic": o.Terms.Amount.String(),
 		"network": o.Terms.Network, "asset": o.Terms.Asset, "payTo": o.Terms.PayTo}

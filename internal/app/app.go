@@ -145,7 +145,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
-		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet()},
+		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress},
 		&dashboard.Surface{Store: a.Store, Log: a.log, Now: now},
 		&system{app: a, keys: issuer.KeySet()}}
 	if a.cfg.Settlement != nil {
@@ -214,7 +214,7 @@ func (a *App) Listen() (net.Addr, error) {
 
 // Run serves until ctx ends, then stops in reverse: no new calls, finish open ones, sweeper, workers, store.
 func (a *App) Run(ctx context.Context) error {
-	server := &http.Server{Handler: a.handler, MaxHeaderBytes: gateway.MaxHeaderBytes, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+	server := &http.Server{Handler: a.handler, MaxHeaderBytes: gateway.MaxHeaderBytes, ReadHeaderTimeout: gateway.ReadHeaderTimeout, IdleTimeout: gateway.IdleTimeout,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

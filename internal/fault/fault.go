@@ -23,6 +23,8 @@ const (
 	KindUpstream                    // the vendor failed: 502
 	KindUpstreamTimeout             // the vendor was too slow: 504
 	KindUnavailable                 // we cannot do it now: 503
+	KindMediaType                   // not JSON, or packed: 415
+	KindTooSlow                     // the client did not send its body in time: 408
 )
 
 // Code names a refusal for programs, in upper snake case: "INVALID_METADATA".

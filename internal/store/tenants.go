@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"gorm.io/gorm"
@@ -57,13 +56,17 @@ type NewKey struct {
 
 // KeyInfo is a key as it may be shown: never the key itself.
 type KeyInfo struct {
-	ID        id.Key        `json:"key_id"`
-	Name      string        `json:"name"`
-	Prefix    string        `json:"prefix"`
-	Livemode  bool          `json:"livemode"`
-	Scopes    []meter.Scope `json:"scopes"`
-	CreatedAt time.Time     `json:"created_at"`
-	RevokedAt *time.Time    `json:"revoked_at"`
+	ID            id.Key            `json:"key_id"`
+	Name          string            `json:"name"`
+	Prefix        string            `json:"prefix"`
+	Livemode      bool              `json:"livemode"`
+	Scopes        []meter.Scope     `json:"scopes"`
+	Override      meter.Override    `json:"header_override_policy"`
+	Defaults      map[string]string `json:"defaults"`
+	AllowedModels []string          `json:"allowed_models"`
+	CreatedAt     time.Time         `json:"created_at"`
+	ExpiresAt     *time.Time        `json:"expires_at"`
+	RevokedAt     *time.Time        `json:"revoked_at"`
 }
 
 // displayHex is how much of a key is kept for display (PRODUCT §1).
@@ -92,7 +95,8 @@ func (s *Store) CreateKey(ctx context.Context, k NewKey) (plain string, info Key
 		}
 		docs[i] = string(doc)
 	}
-	info = KeyInfo{ID: s.ids.Key(), Name: k.Name, Prefix: plain[:len(kind)+displayHex], Livemode: k.Livemode, Scopes: k.Scopes, CreatedAt: s.now()}
+	info = KeyInfo{ID: s.ids.Key(), Name: k.Name, Prefix: plain[:len(kind)+displayHex], Livemode: k.Livemode, Scopes: k.Scopes, Override: k.Override,
+		Defaults: pairs(k.Defaults), AllowedModels: append([]string{}, k.AllowedModels...), CreatedAt: s.now(), ExpiresAt: k.ExpiresAt}
 	err = s.db.WithContext(ctx).Exec(`INSERT INTO keys (id, tenant_id, name, hash, prefix, livemode, scopes, override, defaults, allowed_models, created_at, expires_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, info.ID, k.TenantID, k.Name, hash[:], info.Prefix, k.Livemode, docs[0], k.Override, docs[1], docs[2],
 		info.CreatedAt, k.ExpiresAt).Error
@@ -119,29 +123,6 @@ func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (meter.Caller, err
 	c := meter.Caller{TenantID: id.Tenant(r.TenantID), KeyID: id.Key(r.ID), KeyPrefix: r.Prefix, Livemode: r.Livemode, Override: meter.Override(r.Override)}
 	err := errors.Join(json.Unmarshal(r.Scopes, &c.Scopes), json.Unmarshal(r.Defaults, &c.Defaults), json.Unmarshal(r.AllowedModels, &c.AllowedModels))
 	return c, err
-}
-
-// Keys lists a tenant's keys, newest first.
-func (s *Store) Keys(ctx context.Context, tenant id.Tenant) ([]KeyInfo, error) {
-	var rows []struct {
-		ID, Name, Prefix string
-		Livemode         bool
-		Scopes           []byte
-		CreatedAt        time.Time
-		RevokedAt        *time.Time
-	}
-	if err := s.db.WithContext(ctx).Raw("SELECT id, name, prefix, livemode, scopes, created_at, revoked_at FROM keys WHERE tenant_id = ? ORDER BY id DESC LIMIT 200", tenant).Scan(&rows).Error; err != nil {
-		return nil, err
-	}
-	out := []KeyInfo{}
-	for _, r := range rows {
-		k := KeyInfo{ID: id.Key(r.ID), Name: r.Name, Prefix: r.Prefix, Livemode: r.Livemode, CreatedAt: r.CreatedAt, RevokedAt: r.RevokedAt}
-		if err := json.Unmarshal(r.Scopes, &k.Scopes); err != nil {
-			return nil, fmt.Errorf("key %s: %w", r.ID, err)
-		}
-		out = append(out, k)
-	}
-	return out, nil
 }
 
 var errNotFound = fault.New(fault.KindNotFound, "NOT_FOUND", "there is no such object")
