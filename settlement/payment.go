@@ -77,6 +77,9 @@ type Authorization struct {
 	Value       money.USDC
 	ValidAfter  UnixSeconds
 	ValidBefore UnixSeconds
+	// NeverEnds is the signed validBefore, in decimal, when it lies beyond the year 9999, where ValidBefore stops: payers
+	// write 2^256-1 for "never", and the token wants the very number that was signed. Empty otherwise.
+	NeverEnds   string `json:",omitempty"`
 	Nonce       string // 0x + 64 lower-case hex
 	Signature   Signature
 	X402Version int // 1 or 2: in which form the payer spoke, and so is answered

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/ethclient"
 	"golang.org/x/sync/errgroup"
 
@@ -178,7 +179,7 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	if err != nil {
 		return nil, err
 	}
-	scheme := &evm.Exact{Node: client, ChainID: chainID, Now: now}
+	scheme := &evm.Exact{Node: client, ChainID: chainID, Now: now, WorkTime: awaitFor, Wallets: []common.Address{common.HexToAddress(sender.Account())}}
 	worker := settlement.NewWorker(settlement.WorkerConfig{Network: n.CAIP2, Book: a.Store, Chain: &evm.Chain{Client: client}, Sender: sender, Scheme: scheme,
 		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second})
 	a.workers = append(a.workers, worker)
