@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,9 +57,12 @@ type Exact struct {
 	Node    Node
 	ChainID *big.Int
 	Now     func() time.Time
-	// WorkTime is how long the work and its settlement may take: an authorization must outlive it, or the payer would get an
-	// answer that can no longer be collected. Zero checks only the protocol's own margin.
+	// WorkTime is how long a sold call and its settlement may take: an authorization must outlive it, or the payer would get an
+	// answer that can no longer be collected. It binds offers of ours (Terms.WorkflowID) only: a facilitator's client has done its work
+	// already. Zero checks only the protocol's own margin.
 	WorkTime time.Duration
+	// Wallets are our own sending addresses. As payers they are refused: nobody may make them a source of funds.
+	Wallets []common.Address
 }
 
 // Name is the scheme's name on the wire.
@@ -123,10 +127,13 @@ func (e *Exact) checkSignature(ctx context.Context, t settlement.Terms, m Transf
 		if !ok {
 			return nil, bad
 		}
-		if len(code) == 0 && factory != (common.Address{}) {
+		switch {
+		case factory == (common.Address{}): // no wrapper (PROTOCOL §6.4): the bytes stand for themselves, and no EOA signs so many
+		case len(code) == 0:
 			return nil, x402.Refuse(x402.ReasonFactory, "payload.signature", "the wallet is not deployed and its factory is not allowed")
+		default:
+			signature = inner
 		}
-		signature = inner
 	}
 	domain := Domain{Name: t.AssetName, Version: t.AssetVersion, ChainID: e.ChainID, Contract: common.HexToAddress(t.Asset)}
 	digest := Digest(domain, m.StructHash())
@@ -169,7 +176,10 @@ func (e *Exact) isValidSignature(ctx context.Context, wallet common.Address, dig
 
 func (e *Exact) checkFields(t settlement.Terms, version int, m Transfer) error {
 	now := e.Now()
-	least := max(minLeft, e.WorkTime)
+	least := minLeft
+	if t.WorkflowID != "" {
+		least = max(least, e.WorkTime)
+	}
 	value := x402.ReasonValue
 	if version == 1 {
 		value = x402.ReasonValueV1
@@ -177,6 +187,8 @@ func (e *Exact) checkFields(t settlement.Terms, version int, m Transfer) error {
 	switch {
 	case m.To != common.HexToAddress(t.PayTo):
 		return x402.Refuse(x402.ReasonRecipient, "payload.authorization.to", "")
+	case m.From == m.To, slices.Contains(e.Wallets, m.From):
+		return x402.Refuse(x402.ReasonRecipient, "payload.authorization.from", "is the payee or a wallet of the house: no money would move from a payer")
 	case m.ValidBefore.Cmp(big.NewInt(now.Add(least).Unix())) < 0:
 		return x402.Refuse(x402.ReasonValidBefore, "payload.authorization.validBefore", "")
 	case m.ValidAfter.Cmp(big.NewInt(now.Unix())) > 0:
@@ -192,11 +204,15 @@ func authorization(t settlement.Terms, p x402.Payment, m Transfer, signature []b
 	if err != nil {
 		return settlement.Authorization{}, x402.Refuse(x402.ReasonInvalidPayload, "payload.authorization.value", "")
 	}
-	return settlement.Authorization{
+	a := settlement.Authorization{
 		Network: t.Network, Asset: common.HexToAddress(t.Asset).Hex(), Payer: m.From.Hex(), PayTo: m.To.Hex(), Value: value,
 		ValidAfter: seconds(m.ValidAfter), ValidBefore: seconds(m.ValidBefore), Nonce: strings.ToLower(m.Nonce.Hex()),
 		Signature: signature, X402Version: p.Version,
-	}, nil
+	}
+	if a.ValidBefore == maxSeconds {
+		a.NeverEnds = m.ValidBefore.String()
+	}
+	return a, nil
 }
 
 // seconds keeps a chain time inside int64: payers write 2^256-1 for "never".
@@ -215,11 +231,14 @@ func (e *Exact) Collect(a settlement.Authorization, amount money.USDC) (settleme
 	if amount.Cmp(a.Value) != 0 {
 		return settlement.TxIntent{}, fault.New(fault.KindInternal, "AMOUNT_MISMATCH", "exact collects exactly what was authorized")
 	}
-	if a.ValidBefore == maxSeconds || a.ValidAfter == maxSeconds {
-		return settlement.TxIntent{}, x402.Refuse(x402.ReasonValidBefore, "payload.authorization.validBefore", "lies beyond the year 9999")
+	validBefore := big.NewInt(int64(a.ValidBefore))
+	if a.NeverEnds != "" {
+		if _, ok := validBefore.SetString(a.NeverEnds, 10); !ok {
+			return settlement.TxIntent{}, fault.New(fault.KindInternal, "AUTHORIZATION_DAMAGED", "the stored validBefore is no number")
+		}
 	}
 	head := []any{common.HexToAddress(a.Payer), common.HexToAddress(a.PayTo), a.Value.Big(), big.NewInt(int64(a.ValidAfter)),
-		big.NewInt(int64(a.ValidBefore)), [32]byte(common.HexToHash(a.Nonce))}
+		validBefore, [32]byte(common.HexToHash(a.Nonce))}
 	var data []byte
 	var err error
 	if len(a.Signature) == 65 {
@@ -345,7 +364,12 @@ func reverted(err error) bool {
 		return true
 	}
 	text := err.Error()
-	return strings.Contains(text, "revert") || strings.Contains(text, "out of gas") || strings.Contains(text, "invalid opcode")
+	for _, failure := range []string{"revert", "out of gas", "invalid opcode", "invalid jump", "stack underflow", "stack limit reached"} {
+		if strings.Contains(text, failure) {
+			return true
+		}
+	}
+	return false
 }
 
 func unavailable(err error) error { return settlement.ErrChainUnavailable.Because(err) }
