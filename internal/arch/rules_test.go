@@ -46,6 +46,8 @@ var rooms = []room{
 	{folders: []string{"gateway"}, ours: with(leaves, "meter"), others: []string{"github.com/gin-gonic/gin"}, why: "the door knows callers and refusals, no surface"},
 	{folders: []string{"gateway/*"}, ours: with(leaves, "gateway", "gateway/call", "meter", "settlement", "settlement/x402", "settlement/reconcile"),
 		others: []string{"github.com/gin-gonic/gin", "github.com/tidwall/", "gopkg.in/yaml.v3"}, why: "a handler decodes, calls, encodes"},
+	{folders: []string{"internal/bench"}, ours: []string{"internal/pgembed"}, others: []string{"github.com/gin-gonic/gin"},
+		why: "a benchmark measures the finished program from outside"},
 	{folders: []string{"internal/store"}, ours: with(leaves, "gateway/call", "meter", "settlement", "settlement/x402", "settlement/txmgr", "settlement/reconcile",
 		"internal/webhook", "migrations"), others: []string{"gorm.io/", "github.com/jackc/pgx/"}, why: "storage depends on the domains, never they on it"},
 	{folders: []string{"internal/app"}, ours: []string{"*"}, refused: simulations, others: []string{"*"},
@@ -70,8 +72,8 @@ type fence struct {
 
 var fences = []fence{
 	{prefix: "gorm.io/", rooms: []string{"internal/store"}, why: "SQL and its rows live in one room"},
-	{prefix: "github.com/gin-gonic/gin", rooms: []string{"gateway", "gateway/*", "internal/app"}, tests: true,
-		why: "only the surfaces know Gin; internal/app serves health and metrics with it"},
+	{prefix: "github.com/gin-gonic/gin", rooms: []string{"gateway", "gateway/*", "internal/app", "internal/bench"}, tests: true,
+		why: "only the surfaces know Gin; internal/app serves health and metrics with it, and the benchmark's floor is Gin"},
 	{prefix: "github.com/ethereum/go-ethereum", rooms: []string{"settlement/evm", "settlement/txmgr", "contracts", "internal/devchain", "internal/app", "cmd/p402"},
 		tests: true, why: "one side of the house speaks chain; app dials the RPC, p402 pay and doctor speak to it"},
 }
