@@ -94,7 +94,7 @@ func (e Egress) Guard(t *http.Transport) error {
 	}
 	t.Proxy = nil
 	//lint:ignore SA1019 a transport that was handed in may carry them, and they would go around the guard
-	t.DialTLSContext, t.DialTLS, t.Dial = nil, nil, nil //nolint:staticcheck // the deprecated hooks would bypass the guard
+	t.DialTLSContext, t.DialTLS, t.Dial = nil, nil, nil
 	t.DialContext = e.DialContext
 	return nil
 }
