@@ -36,3 +36,7 @@ func TestD23_DryRunOnEveryRoute(t *testing.T) { prove(t, "routes.mjs", "D23_dry_
 func TestD28_AnthropicsRefusalReachesTheCaller(t *testing.T) {
 	prove(t, "routes.mjs", "D28_messages_429")
 }
+
+func TestD25_CountsAreTheVendors(t *testing.T) {
+	prove(t, "routes.mjs", "D25_responses_streamed_counts", "D25_messages_counts", "D25_messages_streamed_counts")
+}

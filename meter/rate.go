@@ -47,6 +47,46 @@ type ServiceTier struct {
 type Fee struct {
 	Price money.USD `json:"price"`
 	Per   money.USD `json:"per"`
+	// Min is a floor on the quantity, such as ten seconds of audio; absent: none.
+	Min *money.USD `json:"min,omitempty"`
+	// Select names what chooses the price among Options: image_kind or search_context_size.
+	Select  string               `json:"select,omitempty"`
+	Options map[string]money.USD `json:"options,omitempty"`
+}
+
+// TimeWindow replaces the base rates at some hours of the day, UTC: [From, To), "15:04"; it may wrap midnight.
+type TimeWindow struct {
+	From         string        `json:"from"`
+	To           string        `json:"to"`
+	Rates        Rates         `json:"rates"`
+	ContextTiers []ContextTier `json:"context_tiers,omitempty"`
+}
+
+// Multiplier is a factor on token rates that holds when every condition does. A condition is one value or a list.
+type Multiplier struct {
+	When   map[string]OneOf `json:"when"`
+	Factor money.USD        `json:"factor"`
+}
+
+// OneOf is a list of values of which one has to match; in JSON also a single value.
+type OneOf []string
+
+// UnmarshalJSON reads "eu" as well as ["eu", "us"].
+func (o *OneOf) UnmarshalJSON(raw []byte) error {
+	var list []string
+	if len(raw) > 0 && raw[0] == '[' {
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return err
+		}
+		*o = list
+		return nil
+	}
+	var value any
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return err
+	}
+	*o = OneOf{fmt.Sprint(value)}
+	return nil
 }
 
 // RateRow is one dated row of the price book. Rows are never edited: a new price is a new row.
@@ -59,6 +99,9 @@ type RateRow struct {
 	ContextTiers  []ContextTier          `json:"context_tiers,omitempty"`
 	ServiceTiers  map[string]ServiceTier `json:"service_tiers,omitempty"`
 	Fees          map[string]Fee         `json:"fees,omitempty"`
+	TimeWindows   []TimeWindow           `json:"time_windows,omitempty"`
+	PricedBy      string                 `json:"priced_by,omitempty"` // started_at or completed_at: which time a window is tested against
+	Multipliers   []Multiplier           `json:"multipliers,omitempty"`
 	Source        string                 `json:"source,omitempty"`
 }
 
@@ -144,6 +187,9 @@ func (r RateRow) allRates() []Rates {
 	all := []Rates{r.Rates}
 	for _, tier := range r.ContextTiers {
 		all = append(all, tier.Rates)
+	}
+	for _, w := range r.TimeWindows {
+		all = append(all, w.Rates)
 	}
 	for _, tier := range r.ServiceTiers {
 		all = append(all, tier.Rates)

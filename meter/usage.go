@@ -75,7 +75,12 @@ type Measured struct {
 	Warnings        []string
 	Rejected        string // why a reported usage was refused
 	HTTPStatus      int
-	Model           string // as the vendor echoed it
-	ServiceTier     string // as the vendor reported it
-	ReportedCost    string // the vendor's own figure, decimal text of US dollars; "" if none
+	Model           string            // as the vendor echoed it
+	ServiceTier     string            // as the vendor reported it
+	ReportedCost    string            // the vendor's own figure, decimal text of US dollars; "" if none
+	BYOK            bool              // the reported cost is a fee only: the upstream vendor bills apart
+	UpstreamCost    string            // what that vendor bills, if it is told
+	InferenceGeo    string            // where it ran, as the vendor reported it
+	Delivered       bool              // a reply came, of which a per-request fee is due
+	Options         map[string]string // what chooses among a fee's prices: image_kind, search_context_size
 }

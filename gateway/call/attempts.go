@@ -156,7 +156,7 @@ func (t *try) measure(now time.Time) {
 	if vendor == "" {
 		vendor = t.attempt.Provider
 	}
-	t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: vendor, Model: t.v.Model, At: now})
+	t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: vendor, Model: t.v.Model, At: now, Started: t.attempt.StartedAt})
 }
 
 func (t *try) addEstimate(usd money.USD) {

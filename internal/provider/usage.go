@@ -2,7 +2,6 @@ package provider
 
 import (
 	"bytes"
-	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -11,188 +10,301 @@ import (
 )
 
 // UsageParser counts an answer as it passes: the vendor's own usage where there is one, the bytes of visible text where
-// there is none. It keeps counts, never text.
+// there is none. It keeps counts, never text. One parser reads one answer; it is not safe for two goroutines.
 type UsageParser struct {
 	api, vendor string
-	last        map[string]int64 // the last snapshot, field by field
-	seen        bool
+	last        map[string]int64 // the last snapshot, field by field, by the names that the wire forms share
+	counts      map[string]string
+	seen        bool // some token count was reported
+	final       bool // a usage that only the end of an answer carries
 	bad         string
-	reported    string
-	model, tier string
-	textBytes   int64
-	finished    bool
+	warnings    []string
+
+	reported, upstream string // the vendor's own figures, decimal text of US dollars
+	byok               bool
+	model, tier, geo   string
+	contextSize        string // Perplexity's search_context_size
+	compacted          map[string]int64
+
+	textBytes  int64
+	frames     int
+	done       bool // [DONE]
+	terminal   bool // the form's own last event
+	failed     bool // an error inside a stream
+	itemCounts map[string]int64
 }
+
+// form is a wire form: where usage lies and what its numbers include.
+type form int
+
+const (
+	formChat form = iota // OpenAI's chat, and who speaks it: the default
+	formResponses
+	formAnthropic
+	formGemini
+	formBedrock
+	formImages
+	formTranscription
+	formSpeech
+	formOCR
+)
 
 // NewUsageParser returns a parser for one answer. api names the wire form, "openai.chat" and what is shaped like it.
 func NewUsageParser(api, vendor string) *UsageParser {
-	return &UsageParser{api: api, vendor: vendor, last: map[string]int64{}}
+	return &UsageParser{api: api, vendor: vendor, last: map[string]int64{}, counts: map[string]string{}, itemCounts: map[string]int64{}}
 }
 
-// Frame reads one frame: a stream's event, or the whole of a plain body.
-func (p *UsageParser) Frame(_ string, data []byte) {
+func (p *UsageParser) form() form {
+	_, route, _ := strings.Cut(p.api, ".")
+	switch {
+	case p.api == "anthropic.messages":
+		return formAnthropic
+	case p.api == "gemini.generate", p.api == "vertex.generate":
+		return formGemini
+	case strings.HasPrefix(p.api, "bedrock."):
+		return formBedrock
+	case strings.HasSuffix(route, "responses"):
+		return formResponses
+	case strings.Contains(route, "images"):
+		return formImages
+	case strings.Contains(route, "speech"):
+		return formSpeech
+	case strings.Contains(route, "audio"), strings.Contains(route, "transcription"), strings.Contains(route, "translation"):
+		return formTranscription
+	case strings.HasSuffix(route, "ocr"):
+		return formOCR
+	}
+	return formChat
+}
+
+// Frame reads one frame: a stream's event, or the whole of a plain body. event is the SSE event's name, if it has one.
+func (p *UsageParser) Frame(event string, data []byte) {
+	p.frames++
+	data = bytes.TrimSpace(data)
 	if bytes.Equal(data, []byte("[DONE]")) {
-		p.finished = true
+		p.done = true
 		return
 	}
-	p.countText(data)
-	if p.model == "" {
-		p.model = gjson.GetBytes(data, "model").Str
+	if len(data) == 0 || data[0] != '{' {
+		return
 	}
-	if tier := gjson.GetBytes(data, "service_tier"); tier.Type == gjson.String {
-		p.tier = tier.Str
+	if bytes.Contains(data, []byte(`"error"`)) && gjson.GetBytes(data, "error").IsObject() {
+		p.failed = true
 	}
-	if !bytes.Contains(data, []byte(`"usage"`)) {
-		return // most frames: scanning for one word costs less than decoding
+	switch p.form() {
+	case formAnthropic:
+		p.anthropic(data)
+	case formGemini:
+		p.gemini(data)
+	case formBedrock:
+		p.bedrock(event, data)
+	case formResponses:
+		p.responses(data)
+	case formImages:
+		p.images(data)
+	case formTranscription:
+		p.transcription(data)
+	case formSpeech:
+		if u := gjson.GetBytes(data, "usage"); u.IsObject() {
+			p.openAI(u)
+			p.set("audio_out", u.Get("output_tokens"))
+		}
+	case formOCR:
+		p.echo(gjson.GetBytes(data, "model"))
+		p.count("pages", gjson.GetBytes(data, "usage_info.pages_processed"))
+	case formChat:
+		p.chat(data)
 	}
-	for _, path := range []string{"usage", "x_groq.usage"} {
-		if u := gjson.GetBytes(data, path); u.IsObject() {
-			p.snapshot(u)
+}
+
+// set notes a count; absent and null keep what was known.
+func (p *UsageParser) set(name string, v gjson.Result) {
+	if !v.Exists() || v.Type == gjson.Null {
+		return
+	}
+	n, ok := wholeNumber(v)
+	if !ok && p.bad == "" {
+		p.bad = "not_integer"
+	}
+	p.last[name], p.seen = n, true
+}
+
+// first notes the first of several names that is present: they are one figure under many names, never a sum.
+func (p *UsageParser) first(name string, u gjson.Result, paths ...string) {
+	for _, path := range paths {
+		if v := u.Get(path); v.Exists() && v.Type != gjson.Null {
+			p.set(name, v)
 			return
 		}
 	}
 }
 
-// countText adds the bytes of what a reader would see, for an estimate should no usage come.
-func (p *UsageParser) countText(data []byte) {
-	gjson.GetBytes(data, "choices").ForEach(func(_, choice gjson.Result) bool {
-		for _, side := range []string{"delta", "message"} {
-			m := choice.Get(side)
-			p.textBytes += int64(len(m.Get("content").Str)) + int64(len(m.Get("refusal").Str)) + int64(len(m.Get("reasoning_content").Str))
-			m.Get("tool_calls").ForEach(func(_, call gjson.Result) bool {
-				p.textBytes += int64(len(call.Get("function.name").Str)) + int64(len(call.Get("function.arguments").Str))
-				return true
-			})
-		}
-		p.textBytes += int64(len(choice.Get("text").Str))
-		return true
-	})
-}
-
-// usageFields maps our names to where OpenAI-shaped vendors put them; the first present wins.
-var usageFields = []struct {
-	name  string
-	paths []string
-}{
-	{"prompt", []string{"prompt_tokens", "input_tokens"}},
-	{"completion", []string{"completion_tokens", "output_tokens"}},
-	{"total", []string{"total_tokens"}},
-	{"cached", []string{"prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens", "prompt_cache_hit_tokens", "cached_tokens"}},
-	{"write", []string{"prompt_tokens_details.cache_write_tokens", "prompt_tokens_details.cache_creation_tokens"}},
-	{"audio_in", []string{"prompt_tokens_details.audio_tokens", "input_tokens_details.audio_tokens"}},
-	{"image_in", []string{"prompt_tokens_details.image_tokens", "input_tokens_details.image_tokens"}},
-	{"reasoning", []string{"completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "reasoning_tokens"}},
-	{"audio_out", []string{"completion_tokens_details.audio_tokens", "output_tokens_details.audio_tokens"}},
-	{"image_out", []string{"completion_tokens_details.image_tokens", "output_tokens_details.image_tokens"}},
-}
-
-// snapshot reads one usage object. It is cumulative: a field replaces what an earlier one said, null keeps it.
-func (p *UsageParser) snapshot(u gjson.Result) {
-	for _, f := range usageFields {
-		for _, path := range f.paths {
-			v := u.Get(path)
-			if !v.Exists() || v.Type == gjson.Null {
-				continue
-			}
-			n, ok := wholeNumber(v)
-			if !ok {
-				p.bad = "not_integer"
-			}
-			p.last[f.name], p.seen = n, true
-			break
-		}
+// greatest notes a count that only grows.
+func (p *UsageParser) greatest(name string, v gjson.Result) {
+	before, known := p.last[name]
+	if p.set(name, v); known {
+		p.last[name] = max(before, p.last[name])
 	}
-	if p.vendor == "openrouter" {
-		if cost := u.Get("cost"); cost.Type == gjson.Number {
-			p.reported = plainNumber(cost.Raw)
+}
+
+// count notes a quantity that is not tokens. Nought is nothing.
+func (p *UsageParser) count(name string, v gjson.Result) {
+	switch {
+	case !v.Exists() || v.Type == gjson.Null:
+	case v.Type != gjson.Number:
+		p.bad = "not_integer"
+	case strings.HasPrefix(v.Raw, "-"):
+		p.bad, p.seen = "negative_count", true
+	default:
+		p.seen = true
+		if text := plainNumber(v.Raw); text != "0" {
+			p.counts[name] = text
 		}
 	}
 }
 
-// wholeNumber reads an integral JSON number by its text: 30.0 and 1.2e3 are integral, "12" is not.
-func wholeNumber(v gjson.Result) (int64, bool) {
-	if v.Type != gjson.Number {
-		return 0, false
+func (p *UsageParser) echo(model gjson.Result) {
+	if model.Type == gjson.String && model.Str != "" {
+		p.model = model.Str
 	}
-	n, err := strconv.ParseInt(strings.TrimSuffix(plainNumber(v.Raw), ".0"), 10, 64)
-	return n, err == nil
 }
 
-// plainNumber writes a JSON number without exponent, exactly.
-func plainNumber(raw string) string {
-	mantissa, exponent, has := strings.Cut(strings.ToLower(raw), "e")
-	shift := 0
-	if has {
-		var err error
-		if shift, err = strconv.Atoi(exponent); err != nil || shift > 40 || shift < -40 {
-			return raw
+func (p *UsageParser) warn(warning string) {
+	for _, w := range p.warnings {
+		if w == warning {
+			return
 		}
 	}
-	sign := ""
-	if strings.HasPrefix(mantissa, "-") {
-		sign, mantissa = "-", mantissa[1:]
-	}
-	whole, fraction, _ := strings.Cut(mantissa, ".")
-	digits, point := whole+fraction, len(whole)+shift
-	for point > len(digits) {
-		digits += "0"
-	}
-	for point <= 0 {
-		digits, point = "0"+digits, point+1
-	}
-	text := sign + strings.TrimLeft(digits[:point-1], "0") + digits[point-1:point]
-	if tail := strings.TrimRight(digits[point:], "0"); tail != "" {
-		text += "." + tail
-	}
-	return text
+	p.warnings = append(p.warnings, warning)
 }
 
-// Finish is the verdict once the answer has ended. endedBy is "eof", "client_cancel" or "cut"; request is the caller's
-// body, of which only the length of its text is used, and only if the vendor counted nothing.
+// Finish is the verdict once the answer has ended. endedBy is "done", "eof", "client_cancel" or "cut"; request is the
+// caller's body, of which only sizes, counts and options are used, never text.
 func (p *UsageParser) Finish(endedBy string, httpStatus int, request []byte) meter.Measured {
-	m := meter.Measured{HTTPStatus: httpStatus, Model: p.model, ServiceTier: p.tier, ReportedCost: p.reported, Source: meter.UsageNone,
-		Complete: endedBy == "eof" || endedBy == "done", EstimatedFields: []string{}}
+	m := meter.Measured{HTTPStatus: httpStatus, Model: p.model, ServiceTier: p.tier, Source: meter.UsageNone, Warnings: p.warnings,
+		Complete: p.complete(endedBy), EstimatedFields: []string{}, InferenceGeo: p.geo}
 	if httpStatus >= 400 {
+		m.Complete = endedBy == "eof" || endedBy == "done" // a refusal is an error object, and whole
 		return m
 	}
-	if p.seen {
+	if tier := gjson.GetBytes(request, "service_tier"); tier.Type == gjson.String {
+		m.TierAsked = tier.Str
+	}
+	p.billing(&m, request)
+	m.Warnings = p.warnings
+	if p.seen || p.bad != "" {
 		m.Source, m.Usage = meter.UsageProvider, p.usage()
+		m.Warnings = p.warnings
 		if m.Rejected = p.bad; m.Rejected == "" {
 			m.Rejected = m.Usage.Check()
 		}
 		if m.Rejected != "" {
 			m.Source, m.Usage = meter.UsageRejected, meter.Usage{}
+			return m
 		}
+		p.complement(&m, request)
 		return m
 	}
-	m.Source, m.EstimatedFields = meter.UsageEstimated, []string{"input_tokens", "output_tokens"}
-	m.Usage = meter.Usage{InputTokens: quarter(promptBytes(request)), OutputTokens: quarter(p.textBytes)}
+	if p.derived(&m, request) {
+		return m
+	}
+	switch p.form() {
+	case formChat, formResponses, formAnthropic, formGemini, formBedrock:
+		m.Source, m.EstimatedFields = meter.UsageEstimated, []string{"input_tokens", "output_tokens"}
+		m.Usage = meter.Usage{InputTokens: quarter(promptBytes(request)), OutputTokens: quarter(p.textBytes)}
+		if strings.Contains(p.api, "embeddings") {
+			m.EstimatedFields = []string{"input_tokens"}
+		}
+	case formImages, formTranscription, formSpeech, formOCR: // nothing to estimate by
+	}
 	return m
 }
 
-// usage settles where reasoning stands: by the total, not by the vendor.
-func (p *UsageParser) usage() meter.Usage {
-	in, out, reasoning, total := p.last["prompt"], p.last["completion"], p.last["reasoning"], p.last["total"]
-	if reasoning > 0 && total == in+out+reasoning && total != in+out {
-		out += reasoning
+// complement estimates what a broken answer, or a vendor that reports one side only, leaves open. A reported snapshot
+// is a floor: an estimate never goes below it.
+func (p *UsageParser) complement(m *meter.Measured, request []byte) {
+	_, in := p.last["in"]
+	_, out := p.last["out"]
+	talks := p.form() == formChat && !strings.Contains(p.api, "embed") && !strings.Contains(p.api, "rerank") || p.form() == formAnthropic ||
+		p.form() == formGemini || p.form() == formResponses || p.form() == formBedrock
+	if !talks || len(m.Counts) > 0 && !in && !out {
+		return
 	}
-	return meter.Usage{InputTokens: in, OutputTokens: out, CachedInputTokens: p.last["cached"], CacheWriteTokens: p.last["write"],
-		InputAudioTokens: p.last["audio_in"], InputImageTokens: p.last["image_in"], ReasoningTokens: reasoning,
-		OutputAudioTokens: p.last["audio_out"], OutputImageTokens: p.last["image_out"]}
+	if !in {
+		m.InputTokens = max(m.InputTokens, quarter(promptBytes(request)))
+		m.EstimatedFields = append(m.EstimatedFields, "input_tokens")
+	}
+	if !out && !(p.form() == formGemini && m.Complete) || !m.Complete && !p.final {
+		m.OutputTokens = max(m.OutputTokens, quarter(p.textBytes)+m.ReasoningTokens*boolInt(p.form() == formGemini))
+		m.EstimatedFields = append(m.EstimatedFields, "output_tokens")
+	}
+	if len(m.EstimatedFields) > 0 {
+		m.Source = meter.UsagePartial
+	}
 }
 
-func promptBytes(request []byte) int64 {
-	var n int64
-	gjson.GetBytes(request, "messages").ForEach(func(_, message gjson.Result) bool {
-		content := message.Get("content")
-		n += int64(len(content.Str))
-		content.ForEach(func(_, part gjson.Result) bool {
-			n += int64(len(part.Get("text").Str))
-			return true
-		})
+func boolInt(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// complete reports whether an answer reached its normal end.
+func (p *UsageParser) complete(endedBy string) bool {
+	if p.failed || endedBy != "eof" && endedBy != "done" {
+		return false
+	}
+	if p.frames <= 1 { // a plain body
 		return true
-	})
-	return n
+	}
+	switch p.form() {
+	case formAnthropic, formResponses, formGemini, formBedrock:
+		return p.terminal
+	case formChat:
+		return p.done || p.terminal
+	case formImages, formTranscription, formSpeech, formOCR:
+	}
+	return true
 }
 
-// quarter is the agreed estimate: four bytes of text a token, rounded up.
-func quarter(bytes int64) int64 { return (bytes + 3) / 4 }
+// derived counts what a reply without usage shows by itself: pieces, seconds, characters.
+func (p *UsageParser) derived(m *meter.Measured, request []byte) bool {
+	switch p.form() {
+	case formImages:
+		if n := p.itemCounts["images"]; n > 0 {
+			m.Counts = map[string]string{"images": itoa(n)}
+		}
+	case formSpeech:
+		if n := len([]rune(gjson.GetBytes(request, "input").Str)); n > 0 {
+			m.Counts = map[string]string{"characters": itoa(int64(n))}
+		}
+	case formTranscription:
+		m.Counts = p.counts
+	case formChat, formResponses, formAnthropic, formGemini, formBedrock, formOCR:
+	}
+	if len(m.Counts) == 0 {
+		return false
+	}
+	m.Source = meter.UsageCounted
+	return true
+}
+
+// billing takes over the vendor's own bill, and what chooses among a fee's prices.
+func (p *UsageParser) billing(m *meter.Measured, request []byte) {
+	m.ReportedCost, m.BYOK, m.UpstreamCost = p.reported, p.byok, p.upstream
+	m.Delivered = !p.failed
+	option := func(name, standard string) string {
+		if v := gjson.GetBytes(request, name).Str; v != "" {
+			return v
+		}
+		return standard
+	}
+	m.Options = map[string]string{"image_kind": option("quality", "standard") + ":" + option("size", "1024x1024")}
+	if p.contextSize == "" {
+		p.contextSize = gjson.GetBytes(request, "web_search_options.search_context_size").Str
+	}
+	if p.contextSize != "" {
+		m.Options["search_context_size"] = p.contextSize
+	}
+}
