@@ -77,6 +77,7 @@ type Measured struct {
 	HTTPStatus      int
 	Model           string            // as the vendor echoed it
 	ServiceTier     string            // as the vendor reported it
+	TierAsked       string            // as the request named it
 	ReportedCost    string            // the vendor's own figure, decimal text of US dollars; "" if none
 	BYOK            bool              // the reported cost is a fee only: the upstream vendor bills apart
 	UpstreamCost    string            // what that vendor bills, if it is told

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
+	"p402.io/p402/internal/store"
 	"p402.io/p402/meter"
 )
 
@@ -53,12 +55,23 @@ func (s *Surface) recordOutcome(c *gin.Context, caller meter.Caller) (int, any, 
 }
 
 func (s *Surface) listOutcomes(c *gin.Context, caller meter.Caller) (int, any, error) {
+	p, err := s.page(c, caller)
+	if err != nil {
+		return 0, nil, err
+	}
 	e, err := s.Store.Event(c.Request.Context(), caller.TenantID, c.Param("id"))
 	if err != nil {
 		return 0, nil, err
 	}
-	outcomes, err := s.Store.Outcomes(c.Request.Context(), e.ID)
-	return http.StatusOK, gin.H{"object": "list", "data": outcomesJSON(outcomes), "has_more": false, "next_cursor": nil}, err
+	all, err := s.Store.Outcomes(c.Request.Context(), e.ID)
+	if err != nil {
+		return 0, nil, err
+	}
+	revision := func(o meter.Outcome) string { return fmt.Sprintf("%09d", o.Revision) } // of one width, so that text compares as numbers do
+	rows := rest(p, all, func(o meter.Outcome, last string) bool { return revision(o) >= last })
+	out, err := list(s, c, caller, p, rows, func(o meter.Outcome) any { return outcomesJSON([]meter.Outcome{o})[0] },
+		func(o meter.Outcome) store.Position { return byID(revision(o)) })
+	return http.StatusOK, out, err
 }
 
 func outcomesJSON(outcomes []meter.Outcome) []gin.H {
