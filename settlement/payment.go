@@ -158,6 +158,10 @@ var (
 	ErrPending = fault.New(fault.KindUnavailable, "PAYMENT_PENDING", "the payment is on its way; send the same request with the same payment again")
 	// ErrChainUnavailable: the network's node does not answer.
 	ErrChainUnavailable = fault.New(fault.KindUnavailable, "CHAIN_UNAVAILABLE", "the payment network cannot be reached now")
+	// ErrLeaseLost: another worker has the network now; what was about to be written must not be.
+	ErrLeaseLost = fault.New(fault.KindConflict, "LEASE_LOST", "another worker has this network")
+	// ErrFeeTooHigh: the network asks more than the cap; the payment waits rather than burn money.
+	ErrFeeTooHigh = fault.New(fault.KindUnavailable, "FEE_TOO_HIGH", "the network's fee is above the cap for this payment")
 	// ErrTransition: the evidence does not fit the state; a defect.
 	ErrTransition = fault.New(fault.KindInternal, "PAYMENT_TRANSITION", "the payment cannot move so")
 	// ErrNotFound: no such payment for this tenant.

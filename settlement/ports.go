@@ -33,9 +33,10 @@ type Slot struct {
 	Nonce   uint64
 }
 
-// Attempt is one signed transaction for a payment, stored before it is sent.
+// Attempt is one signed transaction of a slot, stored before it is sent.
 type Attempt struct {
-	PaymentID  id.Payment
+	PaymentID  id.Payment // empty for a gap's filling
+	Purpose    Purpose
 	Slot       Slot
 	Number     int // 1, 2, … within the slot; a higher one replaces with more fee
 	TxHash     string
@@ -45,6 +46,21 @@ type Attempt struct {
 	State      AttemptState
 	SignedAt   time.Time
 	LastSentAt *time.Time
+}
+
+// Purpose is what an attempt's slot is spent on.
+type Purpose string
+
+// The purposes of an attempt.
+const (
+	PurposeCollect Purpose = "collect" // the payment's money
+	PurposeFill    Purpose = "fill"    // nothing: a transfer to ourselves, so that later slots are not blocked
+)
+
+// OpenSlot is a slot that no transaction is known to have used.
+type OpenSlot struct {
+	Last  Attempt // the newest stored
+	State State   // of its payment; empty for a gap's filling
 }
 
 // AttemptState is signed -> sent -> mined | replaced.
@@ -67,14 +83,16 @@ type Book interface {
 	ByAuthorization(ctx context.Context, network, asset, payer, nonce string) (Payment, error)
 	// Payment reads one payment by id, or ErrNotFound.
 	Payment(ctx context.Context, paymentID id.Payment) (Payment, error)
-	// Work lists the network's payments that need the worker (captured, submitted, included), oldest first, while the
-	// caller's fenced lease holds; ErrLeaseLost otherwise.
+	// Work lists the network's payments that need the worker, while the caller's fenced lease holds; ErrLeaseLost otherwise.
+	// Limit bounds those to be collected (captured, submitted; oldest first) and those that wait to be final (included; oldest block's
+	// first), each by itself: many that wait must not keep a new one from being collected.
 	Work(ctx context.Context, l Lease, limit int) ([]Payment, error)
 	// AcquireLease takes or renews the network's worker lease for owner; it returns a fence that only grows.
 	AcquireLease(ctx context.Context, network, owner string, now, until time.Time) (Lease, error)
 	// Stage stores slot, attempt (raw bytes) and the move captured -> submitted; guarded by lease and m.From.
 	Stage(ctx context.Context, l Lease, p Payment, m Move, a Attempt) error
-	// Replace stores another attempt for a slot that is already staged (fee bump); the payment does not move.
+	// Replace stores another attempt for a slot that is staged already (fee bump, filling), or the first one of a gap; no payment
+	// moves. Guarded by lease.
 	Replace(ctx context.Context, l Lease, a Attempt) error
 	// Sent notes that an attempt was handed to the network.
 	Sent(ctx context.Context, a Attempt, at time.Time) error
@@ -82,8 +100,12 @@ type Book interface {
 	Attempts(ctx context.Context, paymentID id.Payment) ([]Attempt, error)
 	// NextNonce is the lowest nonce that no stored slot of the account uses, at least chainNonce.
 	NextNonce(ctx context.Context, network, account string, chainNonce uint64) (uint64, error)
+	// OpenSlots lists the account's stored slots from chainNonce on of which no attempt is known to be mined, lowest nonce first.
+	OpenSlots(ctx context.Context, network, account string, chainNonce uint64) ([]OpenSlot, error)
 	// Record writes a move and p's new facts, guarded by m.From (ErrMoved). With m.To included it stores the receipt, if
-	// given, and the journal entries; with m.To captured after a revert the attempts are marked.
+	// given, and the journal entries. The payment's attempts are marked by what was seen: mined or replaced when included, again on
+	// their way when that was reorganised away, used up when the payment returns to captured. A sale that was posted and is lost after all is
+	// posted back as bad debt.
 	Record(ctx context.Context, p Payment, m Move, r *Receipt) error
 }
 
@@ -127,8 +149,23 @@ type Sender interface {
 	// Sign makes a signed transaction for a slot with present fees; prev is the attempt to outbid, or nil. ErrFeeTooHigh
 	// when the fee would pass the cap relative to the payment.
 	Sign(ctx context.Context, s Slot, i TxIntent, prev *Attempt, payment money.USDC) (Attempt, error)
+	// Fill makes a signed transfer of nothing to ourselves, the cheapest use of a slot; prev as for Sign. Only the absolute cap bounds
+	// its fee: a slot left open blocks every later payment.
+	Fill(ctx context.Context, s Slot, prev *Attempt) (Attempt, error)
+	// Gas is what the wallet has for fees.
+	Gas(ctx context.Context) (Gas, error)
 	// Broadcast hands stored raw bytes to the network; "already known" and "nonce too low" are not errors.
 	Broadcast(ctx context.Context, raw []byte) error
 	// Mined reports whether a transaction of ours is in a block and whether it succeeded.
 	Mined(ctx context.Context, txHash string) (found, ok bool, err error)
+}
+
+// Gas is a wallet's means to pay fees.
+type Gas struct {
+	Network, Account string
+	Balance          money.Wei
+	// Payments is for how many collecting transactions the balance lasts at present fees.
+	Payments int64
+	// Low says that somebody should top it up now.
+	Low bool
 }

@@ -12,7 +12,7 @@ import (
 	"p402.io/p402/internal/id"
 )
 
-// WorkerConfig is what a Worker needs. All fields are required.
+// WorkerConfig is what a Worker needs. All fields but Gas are required.
 type WorkerConfig struct {
 	Network  string
 	Book     Book
@@ -25,13 +25,15 @@ type WorkerConfig struct {
 	Log      *slog.Logger
 	// Poll is how often the chain is looked at; Rebroadcast and Replace how long a silent attempt is waited for.
 	Poll, Rebroadcast, Replace time.Duration
+	// Gas, if set, is told the wallet's means each time they are read: a gauge, an alarm.
+	Gas func(Gas)
 }
 
 const (
 	leaseFor  = 20 * time.Second
 	workBatch = 100
-	// lookBack is how many blocks before the claim evidence is searched: the payer's wallet may have sent it itself.
-	lookBack = 50
+	// gasEvery is how often the wallet's balance is read.
+	gasEvery = 30 * time.Second
 )
 
 // Worker collects one network's payments, under a fenced lease. It is the only one that signs there.
@@ -43,6 +45,10 @@ type Worker struct {
 	mu      sync.Mutex
 	waiting map[id.Payment][]chan struct{}
 	from    map[id.Payment]uint64 // first block to search for evidence
+
+	// What follows is the running round's alone: Step is not for two goroutines at once.
+	quiet   bool // no slot was open when last looked, and nothing has been staged since
+	gasRead time.Time
 }
 
 // NewWorker returns a Worker with an owner name of its own.
@@ -68,7 +74,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	tick := time.NewTicker(w.Poll)
 	defer tick.Stop()
 	for {
-		if _, err := w.Step(ctx); err != nil && ctx.Err() == nil {
+		_, err := w.Step(ctx)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, ErrLeaseLost):
+			w.Log.DebugContext(ctx, "another worker has the network", "network", w.Network)
+		default:
 			w.Log.WarnContext(ctx, "settlement round failed", "network", w.Network, "err", err)
 		}
 		select {
@@ -80,25 +91,43 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 }
 
-// Step is one round over the network's open payments; it reports how many moved. One payment's trouble does not stop
-// the others.
+// round is what one Step has read and may use again.
+type round struct {
+	lease     Lease
+	head      Block
+	nonce     uint64          // the wallet's next nonce as mined, read before anything else
+	final     *uint64         // once asked
+	canonical map[string]bool // by block hash
+}
+
+// Step is one round over the network's open payments and the wallet's slots; it reports how many payments moved. One payment's
+// trouble does not stop the others.
 func (w *Worker) Step(ctx context.Context) (moved int, err error) {
 	now := w.Now()
-	lease, err := w.Book.AcquireLease(ctx, w.Network, w.owner, now, now.Add(leaseFor))
-	if err != nil {
+	r := &round{canonical: map[string]bool{}}
+	if r.lease, err = w.Book.AcquireLease(ctx, w.Network, w.owner, now, now.Add(leaseFor)); err != nil {
 		return 0, err
 	}
-	work, err := w.Book.Work(ctx, lease, workBatch)
-	if err != nil || len(work) == 0 {
+	w.readGas(ctx, now)
+	work, err := w.Book.Work(ctx, r.lease, workBatch)
+	if err != nil || (len(work) == 0 && w.quiet) {
 		return 0, err
 	}
-	head, err := w.Chain.Head(ctx)
-	if err != nil {
+	if r.nonce, err = w.Sender.ChainNonce(ctx); err != nil {
 		return 0, err
 	}
-	var trouble []error
+	if r.head, err = w.Chain.Head(ctx); err != nil {
+		return 0, err
+	}
+	trouble := []error{w.tend(ctx, r)}
 	for _, p := range work {
-		ok, err := w.one(ctx, lease, p, head)
+		if err := w.renew(ctx, r); err != nil {
+			return moved, err
+		}
+		ok, err := w.one(ctx, r, p)
+		if errors.Is(err, ErrLeaseLost) {
+			return moved, err
+		}
 		if err != nil && !errors.Is(err, ErrMoved) {
 			w.Log.WarnContext(ctx, "payment not moved", "payment_id", p.ID, "state_from", p.State, "err", err)
 			trouble = append(trouble, err)
@@ -110,186 +139,28 @@ func (w *Worker) Step(ctx context.Context) (moved int, err error) {
 	return moved, errors.Join(trouble...)
 }
 
-func (w *Worker) one(ctx context.Context, l Lease, p Payment, head Block) (bool, error) {
+// renew keeps the lease while a long round runs.
+func (w *Worker) renew(ctx context.Context, r *round) (err error) {
+	now := w.Now()
+	if now.Before(r.lease.Until.Add(-leaseFor / 2)) {
+		return nil
+	}
+	r.lease, err = w.Book.AcquireLease(ctx, w.Network, w.owner, now, now.Add(leaseFor))
+	return err
+}
+
+func (w *Worker) one(ctx context.Context, r *round, p Payment) (bool, error) {
 	switch p.State {
 	case StateCaptured:
-		return w.collect(ctx, l, p, head)
+		return w.collect(ctx, r, p)
 	case StateSubmitted:
-		return w.watch(ctx, l, p, head)
+		return w.watch(ctx, r, p)
 	case StateIncluded:
-		return w.confirm(ctx, p)
+		return w.confirm(ctx, r, p)
 	case StateAuthorized, StateFinal, StateVoided, StateLost:
 		return false, nil
 	}
 	return false, nil
-}
-
-// seen looks for evidence and records it: the payment is included, whoever sent it.
-func (w *Worker) seen(ctx context.Context, p Payment, head Block) (bool, error) {
-	e, found, err := w.Chain.Evidence(ctx, p.Authorization, w.searchFrom(p, head))
-	if err != nil || !found {
-		return false, err
-	}
-	if e.Kind == EvidenceUncollectable {
-		return true, w.record(ctx, p, e)
-	}
-	e.Kind = EvidenceSeen
-	return true, w.record(ctx, p, e)
-}
-
-func (w *Worker) searchFrom(p Payment, head Block) uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if from, ok := w.from[p.ID]; ok {
-		return from
-	}
-	// Blocks are at least a second apart on the networks we list: the claim's age bounds how far back to look.
-	age := uint64(max(w.Now().Sub(p.ClaimedAt), 0)/time.Second) + lookBack
-	from := uint64(0)
-	if head.Number > age {
-		from = head.Number - age
-	}
-	w.from[p.ID] = from
-	return from
-}
-
-// collect signs and sends a captured payment, after looking whether it can still be, and whether it has been already.
-func (w *Worker) collect(ctx context.Context, l Lease, p Payment, head Block) (bool, error) {
-	if p.Source == "call" && !p.HoldUntil.After(w.Now()) {
-		return false, nil // nobody waits for the answer any more: the sweeper voids it, the payer keeps the money
-	}
-	used, err := w.Chain.AuthorizationUsed(ctx, p.Authorization)
-	if err != nil {
-		return false, err
-	}
-	if used {
-		return w.seen(ctx, p, head)
-	}
-	if head.Time >= p.Authorization.ValidBefore {
-		return true, w.record(ctx, p, Evidence{Kind: EvidenceUncollectable, Reason: "window_closed"})
-	}
-	intent, err := w.Scheme.Collect(p.Authorization, p.Amount)
-	if err != nil {
-		return false, err
-	}
-	if err := w.Chain.Simulate(ctx, intent); err != nil {
-		if errors.Is(err, ErrChainUnavailable) {
-			return false, err
-		}
-		return true, w.record(ctx, p, Evidence{Kind: EvidenceUncollectable, Reason: "unfunded"})
-	}
-	return true, w.stage(ctx, l, p, intent)
-}
-
-// stage stores the raw transaction, then sends it (law 2).
-func (w *Worker) stage(ctx context.Context, l Lease, p Payment, intent TxIntent) error {
-	chainNonce, err := w.Sender.ChainNonce(ctx)
-	if err != nil {
-		return err
-	}
-	nonce, err := w.Book.NextNonce(ctx, w.Network, w.Sender.Account(), chainNonce)
-	if err != nil {
-		return err
-	}
-	slot := Slot{Network: w.Network, Account: w.Sender.Account(), Nonce: nonce}
-	a, err := w.Sender.Sign(ctx, slot, intent, nil, p.Amount)
-	if err != nil {
-		return err
-	}
-	a.PaymentID, a.SignedAt, a.State = p.ID, w.Now(), AttemptSigned
-	_, m, err := p.Advance(Evidence{Kind: EvidenceStaged, TxHash: a.TxHash}, w.Now())
-	if err != nil {
-		return err
-	}
-	m.Actor = "worker"
-	if err := w.Book.Stage(ctx, l, p, m, a); err != nil {
-		return err
-	}
-	w.moved(ctx, m)
-	return w.send(ctx, a)
-}
-
-func (w *Worker) send(ctx context.Context, a Attempt) error {
-	if err := w.Sender.Broadcast(ctx, a.Raw); err != nil {
-		return err
-	}
-	return w.Book.Sent(ctx, a, w.Now())
-}
-
-// watch looks for a submitted payment's evidence, sends stored bytes again, and outbids itself when nothing happens.
-func (w *Worker) watch(ctx context.Context, l Lease, p Payment, head Block) (bool, error) {
-	if found, err := w.seen(ctx, p, head); err != nil || found {
-		return found, err
-	}
-	attempts, err := w.Book.Attempts(ctx, p.ID)
-	if err != nil || len(attempts) == 0 {
-		return false, err
-	}
-	last := attempts[len(attempts)-1]
-	for _, a := range attempts {
-		mined, ok, err := w.Sender.Mined(ctx, a.TxHash)
-		if err != nil {
-			return false, err
-		}
-		if mined && !ok {
-			return true, w.reverted(ctx, p, head)
-		}
-	}
-	now := w.Now()
-	switch {
-	case head.Time >= p.Authorization.ValidBefore+UnixSeconds(lookBack):
-		return true, w.record(ctx, p, Evidence{Kind: EvidenceUncollectable, Reason: "window_closed"})
-	case now.Sub(last.SignedAt) > w.Replace:
-		return false, w.outbid(ctx, l, p, last)
-	case last.LastSentAt == nil || now.Sub(*last.LastSentAt) > w.Rebroadcast:
-		return false, w.send(ctx, last)
-	}
-	return false, nil
-}
-
-// reverted: our transaction is in a block and failed. If the authorization is unused and its window open it can be
-// tried again; otherwise it is used by a transaction that seen will find, or lost.
-func (w *Worker) reverted(ctx context.Context, p Payment, head Block) error {
-	used, err := w.Chain.AuthorizationUsed(ctx, p.Authorization)
-	if err != nil || used {
-		return err
-	}
-	if head.Time >= p.Authorization.ValidBefore {
-		return w.record(ctx, p, Evidence{Kind: EvidenceUncollectable, Reason: "window_closed"})
-	}
-	return w.record(ctx, p, Evidence{Kind: EvidenceReverted, Reason: "reverted"})
-}
-
-func (w *Worker) outbid(ctx context.Context, l Lease, p Payment, last Attempt) error {
-	intent, err := w.Scheme.Collect(p.Authorization, p.Amount)
-	if err != nil {
-		return err
-	}
-	a, err := w.Sender.Sign(ctx, last.Slot, intent, &last, p.Amount)
-	if err != nil {
-		return err
-	}
-	a.PaymentID, a.SignedAt, a.State, a.Number = p.ID, w.Now(), AttemptSigned, last.Number+1
-	if err := w.Book.Replace(ctx, l, a); err != nil {
-		return err
-	}
-	return w.send(ctx, a)
-}
-
-// confirm follows an included payment to its end, and back when its block is gone.
-func (w *Worker) confirm(ctx context.Context, p Payment) (bool, error) {
-	there, err := w.Chain.Canonical(ctx, p.Evidence.BlockNumber, p.Evidence.BlockHash)
-	if err != nil {
-		return false, err
-	}
-	if !there {
-		return true, w.record(ctx, p, Evidence{Kind: EvidenceReorged, Reason: "reorged", BlockNumber: p.Evidence.BlockNumber, BlockHash: p.Evidence.BlockHash})
-	}
-	final, err := w.Chain.FinalizedNumber(ctx)
-	if err != nil || p.Evidence.BlockNumber > final {
-		return false, err
-	}
-	return true, w.record(ctx, p, Evidence{Kind: EvidenceFinal})
 }
 
 // record advances and stores a payment; a first inclusion gets its receipt.
@@ -327,8 +198,10 @@ func (w *Worker) moved(ctx context.Context, m Move) {
 		default:
 		}
 	}
-	if m.To == StateFinal || m.To == StateLost {
+	switch m.To {
+	case StateFinal, StateLost, StateVoided:
 		delete(w.from, m.PaymentID)
+	case StateSubmitted, StateCaptured, StateIncluded, StateAuthorized:
 	}
 }
 

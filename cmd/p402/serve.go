@@ -188,11 +188,12 @@ func checkNetwork(ctx context.Context, c app.Settlement, say func(string, error,
 	if err != nil {
 		return
 	}
-	balance, err := sender.Balance(ctx)
-	if err == nil && balance.IsZero() {
-		err = errors.New("no gas")
+	say("wallet "+sender.Account(), sender.Ready(ctx), "use a plain account of its own for settlement")
+	gas, err := sender.Gas(ctx)
+	if err == nil && gas.Low {
+		err = fmt.Errorf("%s wei last for %d payments at present fees", gas.Balance, gas.Payments)
 	}
-	say("wallet "+sender.Account(), err, "send it some of the network's coin")
+	say("gas", err, "send the wallet some of the network's coin")
 }
 
 func version(context.Context, []string) error {

@@ -18,13 +18,15 @@ type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	payments *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
 	m := &metrics{registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "p402_requests_total", Help: "Finished HTTP requests."}, []string{"method", "route", "status"}),
-		seconds:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "p402_request_seconds", Help: "Time to the end of the answer."}, []string{"route"})}
-	m.registry.MustRegister(m.requests, m.seconds)
+		seconds:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "p402_request_seconds", Help: "Time to the end of the answer."}, []string{"route"}),
+		payments: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "p402_gas_payments", Help: "For how many payments the gas wallet lasts at present fees."}, []string{"network"})}
+	m.registry.MustRegister(m.requests, m.seconds, m.payments)
 	return m
 }
 
@@ -36,6 +38,11 @@ func (m *metrics) observe(method, route string, status int, took time.Duration) 
 	}
 	m.requests.WithLabelValues(method, route, http.StatusText(status)).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// gas is the low-gas alarm's source: the networks are a handful, so they may be a label.
+func (m *metrics) gas(g settlement.Gas) {
+	m.payments.WithLabelValues(g.Network).Set(float64(g.Payments))
 }
 
 // system is health, metrics, version and the published keys.

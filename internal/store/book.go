@@ -8,7 +8,6 @@ import (
 
 	"gorm.io/gorm"
 
-	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/id"
 	"p402.io/p402/internal/journal"
 	"p402.io/p402/internal/money"
@@ -16,9 +15,6 @@ import (
 )
 
 var _ settlement.Book = (*Store)(nil)
-
-// errLeaseLost: another worker has the network now; what was about to be written must not be.
-var errLeaseLost = fault.New(fault.KindConflict, "LEASE_LOST", "another worker has this network")
 
 type paymentRow struct {
 	ID, TenantID, Source string
@@ -156,11 +152,19 @@ func (s *Store) Payment(ctx context.Context, paymentID id.Payment) (settlement.P
 	return s.payment(ctx, "id = ?", paymentID)
 }
 
-// Work lists what a network's worker has to look at.
+// Work lists what a network's worker has to look at: first what is to be collected, then what waits to be final.
 func (s *Store) Work(ctx context.Context, l settlement.Lease, limit int) ([]settlement.Payment, error) {
-	return s.payments(ctx, `network = ? AND state IN ('captured', 'submitted', 'included')
-		AND EXISTS (SELECT 1 FROM leases WHERE network = ? AND owner = ? AND fence = ?) ORDER BY claimed_at LIMIT ?`,
-		l.Network, l.Network, l.Owner, l.Fence, limit)
+	const held = " AND EXISTS (SELECT 1 FROM leases WHERE network = ? AND owner = ? AND fence = ?) "
+	var out []settlement.Payment
+	for _, part := range []string{"network = ? AND state IN ('captured', 'submitted')" + held + "ORDER BY claimed_at LIMIT ?",
+		"network = ? AND state = 'included'" + held + "ORDER BY moved_at LIMIT ?"} {
+		list, err := s.payments(ctx, part, l.Network, l.Network, l.Owner, l.Fence, limit)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, list...)
+	}
+	return out, nil
 }
 
 // AcquireLease takes or renews a network's lease. The fence rises with every new owner.
@@ -171,7 +175,7 @@ func (s *Store) AcquireLease(ctx context.Context, network, owner string, now, un
 			owner = EXCLUDED.owner, until = EXCLUDED.until
 		WHERE leases.owner = EXCLUDED.owner OR leases.until < ? RETURNING fence`, network, owner, until, now).Scan(&l.Fence)
 	if res.Error == nil && res.RowsAffected == 0 {
-		return settlement.Lease{}, errLeaseLost
+		return settlement.Lease{}, settlement.ErrLeaseLost
 	}
 	return l, res.Error
 }
@@ -182,15 +186,15 @@ func fenced(tx *gorm.DB, l settlement.Lease) error {
 		return err
 	}
 	if n == 0 {
-		return errLeaseLost
+		return settlement.ErrLeaseLost
 	}
 	return nil
 }
 
 func insertAttempt(tx *gorm.DB, a settlement.Attempt) error {
-	return tx.Exec(`INSERT INTO tx_attempts (tx_hash, payment_id, network, account, nonce, number, raw, fee_cap, tip_cap, state, signed_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, a.TxHash, a.PaymentID, a.Slot.Network, a.Slot.Account, a.Slot.Nonce, a.Number, a.Raw,
-		a.FeeCap, a.TipCap, a.State, a.SignedAt).Error
+	return tx.Exec(`INSERT INTO tx_attempts (tx_hash, payment_id, purpose, network, account, nonce, number, raw, fee_cap, tip_cap, state, signed_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, a.TxHash, optional(string(a.PaymentID)), a.Purpose, a.Slot.Network, a.Slot.Account, a.Slot.Nonce,
+		a.Number, a.Raw, a.FeeCap, a.TipCap, a.State, a.SignedAt).Error
 }
 
 // Stage stores the signed bytes and moves the payment, before anything is sent.
@@ -221,23 +225,55 @@ func (s *Store) Sent(ctx context.Context, a settlement.Attempt, at time.Time) er
 	return s.db.WithContext(ctx).Exec("UPDATE tx_attempts SET last_sent_at = ?, state = CASE state WHEN 'signed' THEN 'sent' ELSE state END WHERE tx_hash = ?", at, a.TxHash).Error
 }
 
+type attemptRow struct {
+	TxHash, Purpose, Network, Account, State string
+	PaymentID, PaymentState                  *string
+	Nonce                                    uint64
+	Number                                   int
+	Raw                                      []byte
+	FeeCap, TipCap                           money.Wei
+	SignedAt                                 time.Time
+	LastSentAt                               *time.Time
+}
+
+const attemptColumns = "a.tx_hash, a.payment_id, a.purpose, a.network, a.account, a.state, a.nonce, a.number, a.raw, a.fee_cap, a.tip_cap, a.signed_at, a.last_sent_at"
+
+func (r attemptRow) attempt() settlement.Attempt {
+	a := settlement.Attempt{Purpose: settlement.Purpose(r.Purpose), Slot: settlement.Slot{Network: r.Network, Account: r.Account, Nonce: r.Nonce},
+		Number: r.Number, TxHash: r.TxHash, Raw: r.Raw, FeeCap: r.FeeCap, TipCap: r.TipCap, State: settlement.AttemptState(r.State),
+		SignedAt: r.SignedAt, LastSentAt: r.LastSentAt}
+	if r.PaymentID != nil {
+		a.PaymentID = id.Payment(*r.PaymentID)
+	}
+	return a
+}
+
 // Attempts lists a payment's attempts, oldest first.
 func (s *Store) Attempts(ctx context.Context, paymentID id.Payment) ([]settlement.Attempt, error) {
-	var rows []struct {
-		TxHash, Network, Account, State string
-		Nonce                           uint64
-		Number                          int
-		Raw                             []byte
-		FeeCap, TipCap                  money.Wei
-		SignedAt                        time.Time
-		LastSentAt                      *time.Time
-	}
-	err := s.db.WithContext(ctx).Raw("SELECT tx_hash, network, account, state, nonce, number, raw, fee_cap, tip_cap, signed_at, last_sent_at FROM tx_attempts WHERE payment_id = ? ORDER BY signed_at, number", paymentID).Scan(&rows).Error
+	var rows []attemptRow
+	err := s.db.WithContext(ctx).Raw("SELECT "+attemptColumns+" FROM tx_attempts a WHERE a.payment_id = ? ORDER BY a.signed_at, a.nonce, a.number", paymentID).Scan(&rows).Error
 	out := make([]settlement.Attempt, 0, len(rows))
 	for _, r := range rows {
-		out = append(out, settlement.Attempt{PaymentID: paymentID, Slot: settlement.Slot{Network: r.Network, Account: r.Account, Nonce: r.Nonce},
-			Number: r.Number, TxHash: r.TxHash, Raw: r.Raw, FeeCap: r.FeeCap, TipCap: r.TipCap, State: settlement.AttemptState(r.State),
-			SignedAt: r.SignedAt, LastSentAt: r.LastSentAt})
+		out = append(out, r.attempt())
+	}
+	return out, err
+}
+
+// OpenSlots lists the stored slots from chainNonce on of which no attempt is known to be mined, each with its newest attempt.
+func (s *Store) OpenSlots(ctx context.Context, network, account string, chainNonce uint64) ([]settlement.OpenSlot, error) {
+	var rows []attemptRow
+	err := s.db.WithContext(ctx).Raw(`SELECT DISTINCT ON (a.nonce) `+attemptColumns+`, p.state AS payment_state
+		FROM tx_attempts a LEFT JOIN payments p ON p.id = a.payment_id
+		WHERE a.network = ? AND a.account = ? AND a.nonce >= ? AND NOT EXISTS (SELECT 1 FROM tx_attempts m
+			WHERE m.network = a.network AND m.account = a.account AND m.nonce = a.nonce AND m.state = 'mined')
+		ORDER BY a.nonce, a.number DESC`, network, account, chainNonce).Scan(&rows).Error
+	out := make([]settlement.OpenSlot, 0, len(rows))
+	for _, r := range rows {
+		slot := settlement.OpenSlot{Last: r.attempt()}
+		if r.PaymentState != nil {
+			slot.State = settlement.State(*r.PaymentState)
+		}
+		out = append(out, slot)
 	}
 	return out, err
 }
@@ -265,16 +301,46 @@ func (s *Store) Record(ctx context.Context, p settlement.Payment, m settlement.M
 		if err := tx.Exec("UPDATE payments SET evidence = ?, receipt_id = coalesce(?, receipt_id) WHERE id = ?", string(evidence), optional(string(p.ReceiptID)), p.ID).Error; err != nil {
 			return err
 		}
-		if m.To == settlement.StateIncluded && p.Evidence.TxHash != "" {
-			if err := tx.Exec("UPDATE tx_attempts SET state = CASE WHEN tx_hash = ? THEN 'mined' ELSE 'replaced' END WHERE payment_id = ?", p.Evidence.TxHash, p.ID).Error; err != nil {
-				return err
-			}
+		if err := markAttempts(tx, p, m); err != nil {
+			return err
+		}
+		if m.To == settlement.StateLost {
+			return postLoss(tx, p, m.At)
 		}
 		return s.recordReceipt(tx, p, r)
 	})
 }
 
-// recordReceipt stores a first receipt and posts the sale; a payment included again after a reorg has both already.
+// markAttempts notes on a payment's attempts what its move says about them.
+func markAttempts(tx *gorm.DB, p settlement.Payment, m settlement.Move) error {
+	switch {
+	case m.To == settlement.StateIncluded:
+		return tx.Exec("UPDATE tx_attempts SET state = CASE WHEN tx_hash = ? THEN 'mined' ELSE 'replaced' END WHERE payment_id = ?", p.Evidence.TxHash, p.ID).Error
+	case m.From == settlement.StateIncluded && m.To == settlement.StateSubmitted:
+		return tx.Exec("UPDATE tx_attempts SET state = 'signed', last_sent_at = NULL WHERE payment_id = ?", p.ID).Error
+	case m.From == settlement.StateSubmitted && m.To == settlement.StateCaptured:
+		return tx.Exec("UPDATE tx_attempts SET state = CASE WHEN tx_hash = ? THEN 'mined' ELSE 'replaced' END WHERE payment_id = ?", m.Evidence.TxHash, p.ID).Error
+	}
+	return nil
+}
+
+func posted(tx *gorm.DB, posting string) (bool, error) {
+	var n int64
+	err := tx.Raw("SELECT count(*) FROM journal_entries WHERE posting = ?", posting).Scan(&n).Error
+	return n > 0, err
+}
+
+// postLoss takes back a sale that a reorganisation undid for good: the answer has left, the money never came.
+func postLoss(tx *gorm.DB, p settlement.Payment, at time.Time) error {
+	sold, err := posted(tx, "sale:"+string(p.ID))
+	if err != nil || !sold {
+		return err
+	}
+	return post(tx, p.TenantID, "loss:"+string(p.ID), journal.Move(journal.AccountBadDebt, journal.AccountSellerWallet, p.Amount.USD(), "lost"), at)
+}
+
+// recordReceipt stores a receipt and posts the sale once: a payment included again after a reorganisation gets a receipt that
+// names the new block, and no second posting.
 func (s *Store) recordReceipt(tx *gorm.DB, p settlement.Payment, r *settlement.Receipt) error {
 	if r == nil {
 		return nil
@@ -287,8 +353,7 @@ func (s *Store) recordReceipt(tx *gorm.DB, p settlement.Payment, r *settlement.R
 		r.ReceiptID, p.TenantID, r.EventID, p.ID, string(doc), r.SettledAt).Error; err != nil {
 		return err
 	}
-	var posted int64
-	if err := tx.Raw("SELECT count(*) FROM journal_entries WHERE posting = ?", "sale:"+string(p.ID)).Scan(&posted).Error; err != nil || posted > 0 {
+	if sold, err := posted(tx, "sale:"+string(p.ID)); err != nil || sold {
 		return err
 	}
 	return post(tx, p.TenantID, "sale:"+string(p.ID), journal.Move(journal.AccountSellerWallet, journal.AccountRevenue, p.Amount.USD(), "sale"), r.SettledAt)

@@ -17,40 +17,49 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/ethclient"
 
-	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/settlement"
 )
 
-// ErrFeeTooHigh: the network asks more than the configured cap; the payment waits rather than burn money.
-var ErrFeeTooHigh = fault.New(fault.KindUnavailable, "FEE_TOO_HIGH", "the network's fee is above the configured cap")
-
-const (
-	rpcTimeout = 8 * time.Second
-	// bumpPercent is the least raise that nodes accept for a replacement (geth: 10 %), with room.
-	bumpPercent = 15
-	// defaultTip is 0.001 gwei, above what Base asks.
-	defaultTip = 1_000_000
-)
+const rpcTimeout = 8 * time.Second
 
 // Sender is one wallet on one network.
 type Sender struct {
 	client  *ethclient.Client
 	key     *ecdsa.PrivateKey
 	account common.Address
+	network settlement.Network
 	chainID *big.Int
-	cap     *big.Int
+	limits  Limits
 }
 
 var _ settlement.Sender = (*Sender)(nil)
 
-// New returns a Sender for a private key of 64 hex digits, with or without 0x. The key is never logged or returned.
+// New returns a Sender with the network's own limits for a private key of 64 hex digits, with or without 0x. The key is never
+// logged or returned.
 func New(client *ethclient.Client, privateKey string, n settlement.Network) (*Sender, error) {
+	return NewLimited(client, privateKey, n, Limits{CoinPrice: n.CoinPrice})
+}
+
+// NewLimited is New with limits of the operator's.
+func NewLimited(client *ethclient.Client, privateKey string, n settlement.Network, l Limits) (*Sender, error) {
 	key, err := crypto.HexToECDSA(strings.TrimPrefix(privateKey, "0x"))
 	if err != nil {
 		return nil, errors.New("the settlement key is not 64 hex digits of a secp256k1 key")
 	}
-	return &Sender{client: client, key: key, account: crypto.PubkeyToAddress(key.PublicKey), chainID: big.NewInt(n.ChainID), cap: n.MaxFeePerGas.Big()}, nil
+	if l.MaxFeePerGas.IsZero() {
+		l.MaxFeePerGas = n.MaxFeePerGas
+	}
+	if l.SharePercent == 0 {
+		l.SharePercent = defaultSharePercent
+	}
+	if l.FeeFloor.IsZero() {
+		l.FeeFloor = money.MustUSD("0.05")
+	}
+	if l.LowGas == 0 {
+		l.LowGas = defaultLowGas
+	}
+	return &Sender{client: client, key: key, account: crypto.PubkeyToAddress(key.PublicKey), network: n, chainID: big.NewInt(n.ChainID), limits: l}, nil
 }
 
 // Account is the wallet's checksummed address.
@@ -80,15 +89,50 @@ func (s *Sender) Balance(ctx context.Context) (money.Wei, error) {
 	return money.WeiFromBig(n)
 }
 
+// Ready reports why the wallet cannot settle: the node is on another chain, or the account carries code (EIP-7702), which pools
+// allow one transaction in flight only, and which may move its money.
+func (s *Sender) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	chainID, err := s.client.ChainID(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	if chainID.Cmp(s.chainID) != 0 {
+		return fmt.Errorf("the node is on chain %s, not %s", chainID, s.chainID)
+	}
+	code, err := s.client.CodeAt(ctx, s.account, nil)
+	if err != nil {
+		return unavailable(err)
+	}
+	if len(code) > 0 {
+		return fmt.Errorf("the wallet %s carries code: a settlement wallet must be a plain account", s.account)
+	}
+	return nil
+}
+
 // Sign makes an EIP-1559 transaction for a slot at present fees; with prev it outbids that attempt.
-func (s *Sender) Sign(ctx context.Context, slot settlement.Slot, i settlement.TxIntent, prev *settlement.Attempt, _ money.USDC) (settlement.Attempt, error) {
-	tip, fee, err := s.fees(ctx, prev)
+func (s *Sender) Sign(ctx context.Context, slot settlement.Slot, i settlement.TxIntent, prev *settlement.Attempt, payment money.USDC) (settlement.Attempt, error) {
+	cap, err := s.limits.cap(payment, i.GasLimit)
 	if err != nil {
 		return settlement.Attempt{}, err
 	}
 	to := common.HexToAddress(i.To)
-	tx, err := types.SignNewTx(s.key, types.LatestSignerForChainID(s.chainID), &types.DynamicFeeTx{ChainID: s.chainID, Nonce: slot.Nonce,
-		GasTipCap: tip, GasFeeCap: fee, Gas: i.GasLimit, To: &to, Data: i.Data})
+	return s.sign(ctx, types.DynamicFeeTx{Nonce: slot.Nonce, Gas: i.GasLimit, To: &to, Data: i.Data}, slot, prev, cap)
+}
+
+// Fill makes a transfer of nothing to ourselves for a slot; with prev it outbids that attempt.
+func (s *Sender) Fill(ctx context.Context, slot settlement.Slot, prev *settlement.Attempt) (settlement.Attempt, error) {
+	return s.sign(ctx, types.DynamicFeeTx{Nonce: slot.Nonce, Gas: fillGas, To: &s.account}, slot, prev, s.limits.MaxFeePerGas.Big())
+}
+
+func (s *Sender) sign(ctx context.Context, body types.DynamicFeeTx, slot settlement.Slot, prev *settlement.Attempt, cap *big.Int) (settlement.Attempt, error) {
+	tip, fee, err := s.fees(ctx, prev, cap)
+	if err != nil {
+		return settlement.Attempt{}, err
+	}
+	body.ChainID, body.GasTipCap, body.GasFeeCap = s.chainID, tip, fee
+	tx, err := types.SignNewTx(s.key, types.LatestSignerForChainID(s.chainID), &body)
 	if err != nil {
 		return settlement.Attempt{}, fmt.Errorf("sign transaction: %w", err)
 	}
@@ -105,46 +149,6 @@ func (s *Sender) Sign(ctx context.Context, slot settlement.Slot, i settlement.Tx
 		return settlement.Attempt{}, err
 	}
 	return settlement.Attempt{Slot: slot, Number: 1, TxHash: tx.Hash().Hex(), Raw: raw, FeeCap: feeCap, TipCap: tipCap}, nil
-}
-
-// fees: twice the base fee and the tip, so that six full blocks do not price it out; never above the cap.
-func (s *Sender) fees(ctx context.Context, prev *settlement.Attempt) (tip, fee *big.Int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
-	defer cancel()
-	head, err := s.client.HeaderByNumber(ctx, nil)
-	if err != nil {
-		return nil, nil, unavailable(err)
-	}
-	if tip, err = s.client.SuggestGasTipCap(ctx); err != nil {
-		return nil, nil, unavailable(err)
-	}
-	if tip.Sign() == 0 {
-		tip = big.NewInt(defaultTip)
-	}
-	fee = new(big.Int).Add(new(big.Int).Lsh(head.BaseFee, 1), tip)
-	if prev != nil {
-		tip, fee = larger(tip, raised(prev.TipCap.Big())), larger(fee, raised(prev.FeeCap.Big()))
-	}
-	if fee.Cmp(s.cap) > 0 {
-		return nil, nil, ErrFeeTooHigh
-	}
-	if tip.Cmp(fee) > 0 {
-		tip = fee
-	}
-	return tip, fee, nil
-}
-
-func raised(n *big.Int) *big.Int {
-	up := new(big.Int).Mul(n, big.NewInt(100+bumpPercent))
-	up.Div(up, big.NewInt(100))
-	return up.Add(up, big.NewInt(1))
-}
-
-func larger(a, b *big.Int) *big.Int {
-	if a.Cmp(b) >= 0 {
-		return a
-	}
-	return b
 }
 
 // harmless is what nodes say when there is nothing left to do: they know the transaction, or its slot is used.
