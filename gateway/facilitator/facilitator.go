@@ -178,21 +178,13 @@ func (s *Surface) read(c *gin.Context, scope meter.Scope) (asked, error) {
 }
 
 func (s *Surface) readTerms(a asked, raw json.RawMessage) (asked, error) {
-	var r struct {
-		x402.PaymentRequirements
-		MaxAmountRequired string `json:"maxAmountRequired"`
-	}
-	if json.Unmarshal(raw, &r) != nil {
-		return a, fault.Field(fault.KindInvalid, "INVALID_INPUT", "paymentRequirements", "has not the protocol's shape")
+	r, err := x402.DecodeRequirements(raw, a.version)
+	if err != nil {
+		return a, err
 	}
 	a.network = r.Network
-	if a.version == 1 {
-		r.Amount = r.MaxAmountRequired
-		network, ok := x402.FromV1Name(r.Network)
-		if !ok {
-			return a, x402.Refuse(x402.ReasonInvalidNetwork, "network", "")
-		}
-		r.Network = network
+	if name, ok := x402.V1Name(r.Network); ok && a.version == x402.Version1 {
+		a.network = name
 	}
 	asset, ok := s.Sale.Assets[r.Network]
 	if !ok {

@@ -45,9 +45,9 @@ func (s *Surface) challenge(c *gin.Context, o *call.Offer) {
 	refusal.Details = map[string]any{"reason": o.Reason, "price_usd": o.Terms.PriceUSD.String(), "amount_atomic": o.Terms.Amount.String(),
 		"network": o.Terms.Network, "asset": o.Terms.Asset, "payTo": o.Terms.PayTo}
 	body := gateway.ErrorBody(refusal, gateway.RequestID(c))
-	if o.V1 != "" {
+	if name, ok := x402.V1LegacyName(o.Terms.Network); ok && o.Terms.Scheme == x402.SchemeExact {
 		body["x402Version"] = 1
-		body["accepts"] = []x402.PaymentRequirementsV1{{Scheme: o.Terms.Scheme, Network: o.V1, MaxAmountRequired: o.Terms.Amount.String(),
+		body["accepts"] = []x402.PaymentRequirementsV1{{Scheme: o.Terms.Scheme, Network: name, MaxAmountRequired: o.Terms.Amount.String(),
 			Resource: o.Terms.Resource, Description: o.Terms.Description, MimeType: o.Terms.MimeType, PayTo: o.Terms.PayTo,
 			MaxTimeoutSeconds: int64(o.Terms.MaxTimeoutSeconds), Asset: o.Terms.Asset,
 			Extra: map[string]string{"name": o.Terms.AssetName, "version": o.Terms.AssetVersion}}}

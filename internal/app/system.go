@@ -41,7 +41,9 @@ func (m *metrics) observe(method, route string, status int, took time.Duration) 
 }
 
 // gas is the low-gas alarm's source: the networks are a handful, so they may be a label.
-func (m *metrics) gas(g settlement.Gas) { m.payments.WithLabelValues(g.Network).Set(float64(g.Payments)) }
+func (m *metrics) gas(g settlement.Gas) {
+	m.payments.WithLabelValues(g.Network).Set(float64(g.Payments))
+}
 
 // system is health, metrics, version and the published keys.
 type system struct {

@@ -73,3 +73,8 @@ func recoverSigner(digest common.Hash, signature []byte) (common.Address, []byte
 	sig[64] += 27
 	return crypto.PubkeyToAddress(*key), sig, true
 }
+
+// nonceBit is where Permit2 keeps a nonce: the bit of the word nonceBitmap(owner, word) says that it is used.
+func nonceBit(nonce *big.Int) (word *big.Int, bit uint) {
+	return new(big.Int).Rsh(nonce, 8), uint(new(big.Int).And(nonce, big.NewInt(255)).Uint64())
+}

@@ -40,7 +40,11 @@ type vector struct {
 
 func vectors(t *testing.T, into any) {
 	t.Helper()
-	raw, err := os.ReadFile("../x402/testdata/vectors.json")
+	path := "../x402/testdata/vectors.json"
+	if given := os.Getenv("P402_X402_VECTORS"); given != "" {
+		path = given
+	}
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ const (
 	// bumpPercent is the least raise that nodes accept for a replacement (geth: 10 %), with room.
 	bumpPercent = 15
 	// defaultTip is 0.001 gwei, above what Base asks.
-	defaultTip = 1_000_000
+	defaultTip          = 1_000_000
 	defaultSharePercent = 20
 	defaultLowGas       = 200
 	// collectGas is what one collecting transaction uses, for the estimate of how long the balance lasts: USDC's
@@ -72,9 +72,9 @@ func (l Limits) cap(payment money.USDC, gas uint64) (*big.Int, error) {
 	if floor := l.FeeFloor.Rat(); bearable.Cmp(floor) < 0 {
 		bearable = floor
 	}
-	bearable.Quo(bearable, l.CoinPrice.Rat())               // coins
+	bearable.Quo(bearable, l.CoinPrice.Rat())                 // coins
 	bearable.Mul(bearable, new(big.Rat).SetInt(weiPerCoin())) // wei
-	bearable.Quo(bearable, new(big.Rat).SetUint64(gas))     // wei a gas
+	bearable.Quo(bearable, new(big.Rat).SetUint64(gas))       // wei a gas
 	relative := new(big.Int).Quo(bearable.Num(), bearable.Denom())
 	if relative.Cmp(absolute) < 0 {
 		return relative, nil
@@ -143,4 +143,3 @@ func larger(a, b *big.Int) *big.Int {
 	}
 	return b
 }
-

@@ -37,7 +37,11 @@ type vectors struct {
 
 func readVectors(t testing.TB) vectors {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/vectors.json")
+	path := "testdata/vectors.json"
+	if given := os.Getenv("P402_X402_VECTORS"); given != "" {
+		path = given
+	}
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
