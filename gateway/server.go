@@ -57,7 +57,7 @@ func NewRouter(cfg Config, surfaces ...Surface) *gin.Engine {
 		s.Register(r)
 	}
 	for _, route := range r.Routes() {
-		if route.Method == http.MethodGet {
+		if route.Method == http.MethodGet && !strings.HasPrefix(route.Path, spentByGet) {
 			r.HEAD(route.Path, route.HandlerFunc) // net/http keeps the body back
 		}
 	}
@@ -65,6 +65,9 @@ func NewRouter(cfg Config, surfaces ...Surface) *gin.Engine {
 	r.NoMethod(cfg.noMethod)
 	return r
 }
+
+// spentByGet is the one address whose GET changes something: a sign-in link must not be used up by a preview's HEAD.
+const spentByGet = "/sign-in/"
 
 // noRoute names a route of OpenAI's that p402 does not serve as such, so that a developer sees at once what is missing.
 func (cfg Config) noRoute(c *gin.Context) {

@@ -41,13 +41,29 @@ func orNull(text string) any {
 	return text
 }
 
+// tags is never null: no tags is an empty object.
+func tags(a meter.Attribution) map[string]string {
+	if a.Tags == nil {
+		return map[string]string{}
+	}
+	return a.Tags
+}
+
+// orEmpty shows an absent list as [].
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
 // eventJSON is an event as the API shows it.
 func eventJSON(l store.Listed) gin.H {
 	e := l.Event
 	out := gin.H{"object": "event", "event_id": e.ID, "tenant_id": e.TenantID, "key_id": orNull(string(e.KeyID)), "livemode": e.Livemode, "simulated": e.Simulated,
 		"request_id": e.RequestID, "completion_id": orNull(e.CompletionID), "upstream_id": orNull(e.UpstreamID), "source": e.Source, "route": e.Route,
 		"stream": e.Stream, "state": e.State.Wire(), "success": e.Success, "error_class": orNull(string(e.Cause)), "status_code": e.StatusCode,
-		"payer": orNull(e.Payer), "tags": e.Attribution.Tags, "retry_of": orNull(e.RetryOf), "retry_count": e.RetryCount, "provider": orNull(e.Provider),
+		"payer": orNull(e.Payer), "tags": tags(e.Attribution), "retry_of": orNull(e.RetryOf), "retry_count": e.RetryCount, "provider": orNull(e.Provider),
 		"model_requested": e.ModelRequested, "model_used": orNull(e.ModelUsed), "usage": e.Usage, "total_tokens": e.Usage.TotalTokens(),
 		"input_tokens": e.Usage.InputTokens, "output_tokens": e.Usage.OutputTokens, "cached_input_tokens": e.Usage.CachedInputTokens,
 		"reasoning_tokens": e.Usage.ReasoningTokens, "usage_source": e.UsageSource, "usage_complete": e.UsageComplete,
@@ -78,7 +94,7 @@ func (s *Surface) oneEvent(c *gin.Context, caller meter.Caller) (int, any, error
 		attempts = append(attempts, gin.H{"number": a.Number, "provider": a.Provider, "model": a.Model, "status": a.Status, "error_class": orNull(string(a.Cause)),
 			"started_at": a.StartedAt, "finished_at": a.FinishedAt, "upstream_id": orNull(a.UpstreamID), "cost_usd": a.Cost.USD, "simulated": a.Simulated})
 	}
-	out["attempts"], out["cost_lines"], out["hits"] = attempts, e.CostLines, e.Hits
+	out["attempts"], out["cost_lines"], out["hits"] = attempts, orEmpty(e.CostLines), orEmpty(e.Hits)
 	outcomes, err := s.Store.Outcomes(ctx, e.ID)
 	if err != nil {
 		return 0, nil, err

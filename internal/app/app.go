@@ -23,6 +23,7 @@ import (
 	"p402.io/p402/gateway/dashboard"
 	"p402.io/p402/gateway/facilitator"
 	"p402.io/p402/gateway/openai"
+	"p402.io/p402/gateway/openapi"
 	"p402.io/p402/gateway/sell"
 	"p402.io/p402/internal/catalogue"
 	"p402.io/p402/internal/id"
@@ -162,6 +163,7 @@ func (a *App) build(ctx context.Context) error {
 			&facilitator.Surface{Auth: auth, Book: a.Store, IDs: a.IDs, Now: now, Log: a.log, Sale: runner.Sale, PayTo: payTo,
 				Signers: map[string][]string{"eip155:*": {a.workers[0].Sender.Account()}}})
 	}
+	surfaces = append(surfaces, openapi.Surface{}) // last: it describes what the others have registered
 	a.sweeper = &call.Sweeper{Runner: runner, Every: time.Second, Limit: 100}
 	a.handler = gateway.NewRouter(gateway.Config{Log: a.log, IDs: a.IDs, Now: now, Observe: a.metrics.observe}, surfaces...)
 	return nil
