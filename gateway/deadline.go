@@ -9,38 +9,50 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
+// Deadlines bounds what one client may hold up. The zero value is defaultDeadlines.
+type Deadlines struct {
+	Body  time.Duration // the arrival of a whole body
+	Write time.Duration // one write to a client that does not read; a stream begins anew with each frame
+}
+
+// defaultDeadlines: 10 MiB in a minute is 1.4 Mbit/s.
+var defaultDeadlines = Deadlines{Body: time.Minute, Write: 30 * time.Second}
+
 const (
 	// ReadHeaderTimeout is for http.Server: who sends its headers by the byte is cut (A38).
 	ReadHeaderTimeout = 10 * time.Second
 	// IdleTimeout is for http.Server: how long a kept connection may wait for its next request.
 	IdleTimeout = 2 * time.Minute
-	// bodyTimeout bounds the arrival of a whole body. 10 MiB in a minute is 1.4 Mbit/s.
-	bodyTimeout = time.Minute
 	// leftoverTimeout bounds the reading of what a handler did not want.
 	leftoverTimeout = 5 * time.Second
-	// writeTimeout bounds one write to a client that does not read. A stream sets it anew with each frame, so it bounds no
-	// answer's length.
-	writeTimeout = 30 * time.Second
 )
 
-// setDeadlines guards a request against a client that sends or reads too slowly. The connection's deadlines outlive a
+// set guards a request against a client that sends or reads too slowly. The connection's deadlines outlive a
 // request that is kept alive, so the one for writing is lifted here, and net/http sets the one for reading afresh. The
 // returned function is called when the handler is done.
-func setDeadlines(c *gin.Context) (done func()) {
+func (d Deadlines) set(c *gin.Context) (done func()) {
+	if d == (Deadlines{}) {
+		d = defaultDeadlines
+	}
 	rc := http.NewResponseController(c.Writer)
 	if err := rc.SetWriteDeadline(time.Time{}); errors.Is(err, http.ErrNotSupported) {
 		return func() {} // a test's recorder: there is no connection to guard
 	}
-	c.Writer = &timedWriter{ResponseWriter: c.Writer, rc: rc}
+	c.Writer = &timedWriter{ResponseWriter: c.Writer, rc: rc, limit: d.Write}
 	if c.Request.Body == nil || c.Request.Body == http.NoBody {
 		return func() {}
 	}
-	body := &timedBody{ReadCloser: c.Request.Body, rc: rc}
+	body := &timedBody{ReadCloser: c.Request.Body, rc: rc, limit: d.Body}
 	c.Request.Body = body
 	return func() {
-		if !body.ended { // net/http will read an unwanted rest before it uses the connection again
-			_ = rc.SetReadDeadline(time.Now().Add(leftoverTimeout)) // it fails on a connection that is gone, and then nothing is read
+		wait := leftoverTimeout // net/http reads an unwanted rest before it uses the connection again
+		switch {
+		case body.ended:
+			return
+		case body.failed:
+			wait = 0
 		}
+		_ = rc.SetReadDeadline(time.Now().Add(wait)) // it fails on a connection that is gone, and then nothing is read
 	}
 }
 
@@ -49,15 +61,17 @@ func setDeadlines(c *gin.Context) (done func()) {
 type timedBody struct {
 	io.ReadCloser
 	rc      *http.ResponseController
+	limit   time.Duration
 	started bool
 	ended   bool
+	failed  bool
 }
 
 // Read reads within the span.
 func (b *timedBody) Read(p []byte) (int, error) {
 	if !b.started {
 		b.started = true
-		if err := b.rc.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		if err := b.rc.SetReadDeadline(time.Now().Add(b.limit)); err != nil {
 			return 0, err
 		}
 	}
@@ -68,17 +82,19 @@ func (b *timedBody) Read(p []byte) (int, error) {
 			return n, lifted
 		}
 	}
+	b.failed = b.failed || err != nil && !b.ended
 	return n, err
 }
 
 // timedWriter sets a deadline before each write.
 type timedWriter struct {
 	gin.ResponseWriter
-	rc *http.ResponseController
+	rc    *http.ResponseController
+	limit time.Duration
 }
 
 // arm fails only on a connection that is gone, and then the write says so.
-func (w *timedWriter) arm() { _ = w.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) }
+func (w *timedWriter) arm() { _ = w.rc.SetWriteDeadline(time.Now().Add(w.limit)) }
 
 // Write writes within the deadline.
 func (w *timedWriter) Write(p []byte) (int, error) {

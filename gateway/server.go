@@ -32,6 +32,8 @@ type Config struct {
 	Now func() time.Time
 	// Origins is the web origins whose pages may call the keyed surfaces ("https://app.example.com"); none by default.
 	Origins []string
+	// Deadlines bounds slow clients; zero is the default.
+	Deadlines Deadlines
 	// Observe is told of every finished request: route template, status, time. It feeds /metrics.
 	Observe func(method, route string, status int, took time.Duration)
 }
@@ -103,7 +105,7 @@ func (cfg Config) begin(c *gin.Context) {
 	for name, value := range safeHeaders {
 		h.Set(name, value)
 	}
-	received := setDeadlines(c)
+	received := cfg.Deadlines.set(c)
 	defer func() {
 		received()
 		if p := recover(); p != nil {

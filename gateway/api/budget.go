@@ -33,24 +33,47 @@ func (s *Surface) createBudget(c *gin.Context, caller meter.Caller) (int, any, e
 	if err := decode(c, &b); err != nil {
 		return 0, nil, err
 	}
-	switch {
-	case !slices.Contains(meter.ScopeTypes(), b.Scope.Type):
-		return 0, nil, invalid("scope.type", "must be one of "+strings.Join(meter.ScopeTypes(), ", "))
-	case b.Scope.Type != "tenant" && !nameForm.MatchString(b.Scope.ID):
-		return 0, nil, invalid("scope.id", "must name what the budget is for")
-	case !b.Window.Valid():
-		return 0, nil, invalid("window", "must be day, month or total")
-	case b.LimitUSD == nil && b.LimitEvents == nil && b.LimitTokens == nil:
-		return 0, nil, invalid("limit_usd", "one of limit_usd, limit_events, limit_tokens is required")
-	case b.LimitUSD != nil && b.LimitUSD.Sign() < 0, b.LimitEvents != nil && *b.LimitEvents < 0, b.LimitTokens != nil && *b.LimitTokens < 0:
-		return 0, nil, invalid("limit_usd", "a limit must not be negative")
-	case b.OnExceed != "" && b.OnExceed != "deny", b.Enforcement != "" && b.Enforcement != "hard":
-		return 0, nil, fault.Field(fault.KindImpossible, "BUDGET_UNSUPPORTED", "on_exceed", "only hard budgets that deny are served")
+	if err := b.check(); err != nil {
+		return 0, nil, err
+	}
+	if b.Scope.Type == "key" {
+		if _, err := s.Store.Key(c.Request.Context(), caller.TenantID, id.Key(b.Scope.ID)); isNotFound(err) {
+			return 0, nil, invalid("scope.id", "must be a key of this tenant")
+		} else if err != nil {
+			return 0, nil, err
+		}
 	}
 	budget := meter.Budget{TenantID: caller.TenantID, Name: b.Name, Scope: meter.BudgetScope{Type: b.Scope.Type, ID: b.Scope.ID}, Window: b.Window,
 		LimitUSD: b.LimitUSD, LimitEvents: b.LimitEvents, LimitTokens: b.LimitTokens}
 	stored, err := s.Store.PutBudget(c.Request.Context(), budget)
 	return http.StatusCreated, gin.H{"object": "budget", "budget_id": stored, "name": b.Name}, err
+}
+
+// check refuses by the field's name.
+func (b budgetBody) check() error {
+	switch {
+	case len(b.Name) > maxName:
+		return invalid("name", "has more than 200 bytes")
+	case !slices.Contains(meter.ScopeTypes(), b.Scope.Type):
+		return invalid("scope.type", "must be one of "+strings.Join(meter.ScopeTypes(), ", "))
+	case b.Scope.Type != "tenant" && !nameForm.MatchString(b.Scope.ID):
+		return invalid("scope.id", "must name what the budget is for")
+	case !b.Window.Valid():
+		return invalid("window", "must be day, month or total")
+	case b.LimitUSD == nil && b.LimitEvents == nil && b.LimitTokens == nil:
+		return invalid("limit_usd", "one of limit_usd, limit_events, limit_tokens is required")
+	case b.LimitUSD != nil && b.LimitUSD.Sign() < 0:
+		return invalid("limit_usd", "must not be negative")
+	case b.LimitEvents != nil && *b.LimitEvents < 0:
+		return invalid("limit_events", "must not be negative")
+	case b.LimitTokens != nil && *b.LimitTokens < 0:
+		return invalid("limit_tokens", "must not be negative")
+	case b.OnExceed != "" && b.OnExceed != "deny":
+		return fault.Field(fault.KindImpossible, "BUDGET_UNSUPPORTED", "on_exceed", "must be deny: only hard budgets that deny are served")
+	case b.Enforcement != "" && b.Enforcement != "hard":
+		return fault.Field(fault.KindImpossible, "BUDGET_UNSUPPORTED", "enforcement", "must be hard: only hard budgets that deny are served")
+	}
+	return nil
 }
 
 func budgetJSON(b meter.BudgetStanding) gin.H {

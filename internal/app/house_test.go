@@ -35,6 +35,8 @@ type house struct {
 	app  *App
 	base string
 	logs *syncBuffer
+	// database is the URL, for tests that look behind the house's back.
+	database string
 }
 
 // shared is made by the first test that asks and stopped by TestMain.
@@ -99,7 +101,7 @@ func startHouse() (*house, error) {
 		}
 		return err
 	}
-	return &house{app: a, base: "http://" + addr.String(), logs: logs}, nil
+	return &house{app: a, base: "http://" + addr.String(), logs: logs, database: url}, nil
 }
 
 func theHouse(t *testing.T) *house {

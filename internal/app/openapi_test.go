@@ -17,7 +17,9 @@ import (
 // pages is the routes of the dashboard, which are no API.
 var pages = []string{"/", "/app", "/assets/:name", "/sign-in/:token", "/sign-out"}
 
-func isPage(route string) bool { return slices.Contains(pages, route) || strings.HasPrefix(route, "/app/") }
+func isPage(route string) bool {
+	return slices.Contains(pages, route) || strings.HasPrefix(route, "/app/")
+}
 
 // operation is one documented route.
 type operation struct {
