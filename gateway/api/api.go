@@ -4,6 +4,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -188,3 +189,6 @@ func found[T any](list []T, err error) (T, error) {
 }
 
 var errNotFound = fault.New(fault.KindNotFound, "NOT_FOUND", "there is no such object")
+
+// isNotFound tells an absent object from a failure.
+func isNotFound(err error) bool { return errors.Is(err, errNotFound) }

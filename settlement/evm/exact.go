@@ -234,7 +234,7 @@ func (e *Exact) Collect(a settlement.Authorization, amount money.USDC) (settleme
 	validBefore := big.NewInt(int64(a.ValidBefore))
 	if a.NeverEnds != "" {
 		if _, ok := validBefore.SetString(a.NeverEnds, 10); !ok {
-			return settlement.TxIntent{}, fault.New(fault.KindInternal, "AUTHORIZATION_DAMAGED", "the stored validBefore is no number")
+			return settlement.TxIntent{}, errors.New("the stored validBefore is no number")
 		}
 	}
 	head := []any{common.HexToAddress(a.Payer), common.HexToAddress(a.PayTo), a.Value.Big(), big.NewInt(int64(a.ValidAfter)),
