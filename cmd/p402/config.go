@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -100,7 +102,31 @@ func loadConfig(path string) (app.Config, error) {
 			*into = value
 		}
 	}
+	if err := f.unknownVariables(os.Environ()); err != nil {
+		return app.Config{}, err
+	}
 	return f.check()
+}
+
+// variables is every P402_ name that a p402 command reads; the last eight belong to other commands and the tests.
+func variables() []string {
+	return []string{"P402_LISTEN", "P402_DATABASE_URL", "P402_VENDOR_NAME", "P402_VENDOR_BASE_URL", "P402_VENDOR_API_KEY", "P402_SETTLEMENT_KEY",
+		"P402_CONFIG", "P402_URL", "P402_KEY", "P402_WALLET_KEY", "P402_PG_BIN", "P402_UPSTREAM_KEY", "P402_USAGE_CASES", "P402_X402_VECTORS"}
+}
+
+// unknownVariables stops at a P402_ variable that nothing reads: a misspelt setting must not be a silent default.
+func (f fileConfig) unknownVariables(environ []string) error {
+	known := variables()
+	for _, p := range f.Providers {
+		known = append(known, p.APIKeyEnv)
+	}
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "P402_") && !strings.HasPrefix(name, "P402_E2E_") && !strings.HasPrefix(name, "P402_TEST_") && !slices.Contains(known, name) {
+			return fmt.Errorf("%s is set in the environment and is no setting of p402; the settings are %s", name, strings.Join(variables(), ", "))
+		}
+	}
+	return nil
 }
 
 func (f fileConfig) check() (app.Config, error) {
