@@ -54,7 +54,7 @@ func (s *Surface) routes() []route {
 		{method: "GET", path: "/meter/events", scope: meter.ScopeMeterRead, query: append([]string{"order"}, paging...), filters: true, do: s.listEvents},
 		{method: "GET", path: "/meter/summary", scope: meter.ScopeMeterRead, query: []string{"group_by"}, filters: true, do: s.summary},
 		{method: "GET", path: "/meter/events/:id", scope: meter.ScopeMeterRead, do: s.oneEvent},
-		{method: "GET", path: "/meter/events/:id/outcomes", scope: meter.ScopeMeterRead, do: s.listOutcomes},
+		{method: "GET", path: "/meter/events/:id/outcomes", scope: meter.ScopeMeterRead, query: paging, do: s.listOutcomes},
 		{method: "POST", path: "/meter/events/:id/outcome", scope: meter.ScopeOutcomeWrite, do: s.recordOutcome},
 		{method: "GET", path: "/workflows", scope: meter.ScopeSellRead, query: paging, do: s.listWorkflows},
 		{method: "POST", path: "/workflows", scope: meter.ScopeSellWrite, do: s.putWorkflow},

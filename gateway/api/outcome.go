@@ -2,12 +2,15 @@ package api
 
 import (
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
+	"p402.io/p402/internal/store"
 	"p402.io/p402/meter"
 )
 
@@ -52,14 +55,30 @@ func (s *Surface) recordOutcome(c *gin.Context, caller meter.Caller) (int, any, 
 	return status, gin.H{"ok": true, "event_id": e.ID, "outcome": stored.Outcome, "revision": stored.Revision, "previous": orNull(previous)}, nil
 }
 
+// listOutcomes is newest first. Revisions are never taken back, so the last one seen is always found again.
 func (s *Surface) listOutcomes(c *gin.Context, caller meter.Caller) (int, any, error) {
+	p, err := s.page(c, caller)
+	if err != nil {
+		return 0, nil, err
+	}
 	e, err := s.Store.Event(c.Request.Context(), caller.TenantID, c.Param("id"))
 	if err != nil {
 		return 0, nil, err
 	}
-	outcomes, err := s.Store.Outcomes(c.Request.Context(), e.ID)
-	return http.StatusOK, gin.H{"object": "list", "data": outcomesJSON(outcomes), "has_more": false, "next_cursor": nil}, err
+	rows, err := s.Store.Outcomes(c.Request.Context(), e.ID)
+	if err != nil {
+		return 0, nil, err
+	}
+	if last := p.lastID(); last != "" {
+		rows = rows[slices.IndexFunc(rows, func(o meter.Outcome) bool { return opinion(o) == last })+1:]
+	}
+	out, err := list(s, c, caller, p, rows[:min(len(rows), p.limit+1)], func(o meter.Outcome) any { return outcomesJSON([]meter.Outcome{o})[0] },
+		func(o meter.Outcome) store.Position { return byID(opinion(o)) })
+	return http.StatusOK, out, err
 }
+
+// opinion names one revision among an event's.
+func opinion(o meter.Outcome) string { return o.OutcomeType + "/" + strconv.Itoa(o.Revision) }
 
 func outcomesJSON(outcomes []meter.Outcome) []gin.H {
 	out := []gin.H{}
