@@ -121,8 +121,8 @@ test('bad_bodies', async () => {
   refused(await post({ model: 'mock-small', messages: hello() }, { 'x-p402-dry-run': 'maybe' }), 400, 'INVALID_INPUT');
   refused(await post({ model: 'mock-small', messages: hello() }, { 'x-p402-max-cost-usd': '1e3' }), 400, 'INVALID_INPUT');
   refused(await post({ model: 'mock-small', messages: hello() }, { 'idempotency-key': 'x'.repeat(129) }), 400, 'INVALID_INPUT');
-  refused(await api('/nowhere'), 404, 'NOT_FOUND');
   refused(await api('/v1/nowhere'), 404, 'UNSUPPORTED_FEATURE');
+  refused(await api('/nowhere'), 404, 'NOT_FOUND');
   refused(await api('/v1/chat/completions', { method: 'PUT', body: {} }), 405, 'METHOD_NOT_ALLOWED');
 });
 

@@ -1,8 +1,9 @@
 package api
 
 import (
-	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -54,6 +55,7 @@ func (s *Surface) recordOutcome(c *gin.Context, caller meter.Caller) (int, any, 
 	return status, gin.H{"ok": true, "event_id": e.ID, "outcome": stored.Outcome, "revision": stored.Revision, "previous": orNull(previous)}, nil
 }
 
+// listOutcomes is newest first. Revisions are never taken back, so the last one seen is always found again.
 func (s *Surface) listOutcomes(c *gin.Context, caller meter.Caller) (int, any, error) {
 	p, err := s.page(c, caller)
 	if err != nil {
@@ -63,16 +65,20 @@ func (s *Surface) listOutcomes(c *gin.Context, caller meter.Caller) (int, any, e
 	if err != nil {
 		return 0, nil, err
 	}
-	all, err := s.Store.Outcomes(c.Request.Context(), e.ID)
+	rows, err := s.Store.Outcomes(c.Request.Context(), e.ID)
 	if err != nil {
 		return 0, nil, err
 	}
-	revision := func(o meter.Outcome) string { return fmt.Sprintf("%09d", o.Revision) } // of one width, so that text compares as numbers do
-	rows := rest(p, all, func(o meter.Outcome, last string) bool { return revision(o) >= last })
-	out, err := list(s, c, caller, p, rows, func(o meter.Outcome) any { return outcomesJSON([]meter.Outcome{o})[0] },
-		func(o meter.Outcome) store.Position { return byID(revision(o)) })
+	if last := p.lastID(); last != "" {
+		rows = rows[slices.IndexFunc(rows, func(o meter.Outcome) bool { return opinion(o) == last })+1:]
+	}
+	out, err := list(s, c, caller, p, rows[:min(len(rows), p.limit+1)], func(o meter.Outcome) any { return outcomesJSON([]meter.Outcome{o})[0] },
+		func(o meter.Outcome) store.Position { return byID(opinion(o)) })
 	return http.StatusOK, out, err
 }
+
+// opinion names one revision among an event's.
+func opinion(o meter.Outcome) string { return o.OutcomeType + "/" + strconv.Itoa(o.Revision) }
 
 func outcomesJSON(outcomes []meter.Outcome) []gin.H {
 	out := []gin.H{}

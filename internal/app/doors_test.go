@@ -358,7 +358,7 @@ func TestCursorsWalkEveryRowOnceAndStayHome(t *testing.T) {
 			}
 		}
 	}
-	for _, list := range []string{"policies", "budgets", "keys", "workflows"} {
+	for _, list := range []string{"policies", "budgets", "keys", "workflows", "meter/events/" + u.call(nil) + "/outcomes"} {
 		u.pages(list)
 	}
 }
@@ -377,6 +377,8 @@ func (u user) pages(list string) {
 		case "workflows":
 			u.must(200, "POST", "/api/v2/workflows", fmt.Sprintf(`{"workflow_id":"w/%d","target":{"kind":"model","model":"m"}}`, i))
 			u.must(200, "GET", fmt.Sprintf("/api/v2/workflows/w%%2F%d", i), nil)
+		default:
+			u.must(201, "POST", "/api/v2/"+strings.TrimSuffix(list, "s"), fmt.Sprintf(`{"outcome":"accepted","quality_score":"0.%d"}`, i))
 		}
 	}
 	whole := u.must(200, "GET", "/api/v2/"+list, nil)["data"].([]any)
