@@ -1,11 +1,8 @@
 package meter
 
 import (
-	"fmt"
-	"maps"
-	"math/big"
-	"slices"
-	"sort"
+	"strconv"
+	"strings"
 	"time"
 
 	"p402.io/p402/internal/money"
@@ -22,6 +19,14 @@ const (
 	CostStatusNoCharge CostStatus = "no_charge"
 )
 
+// Where the effective cost comes from.
+const (
+	CostSourceNone     = "none"
+	CostSourceComputed = "computed"               // our rates on the counts
+	CostSourceReported = "reported"               // the vendor's own figure
+	CostSourceBoth     = "reported_plus_computed" // a router's fee, and our figure for the vendor behind it
+)
+
 // Component is one line of a cost's arithmetic: quantity x rate / per.
 type Component struct {
 	Component string    `json:"component"`
@@ -31,40 +36,40 @@ type Component struct {
 	Cost      money.USD `json:"cost"`
 }
 
-// Cost is what a vendor takes for one attempt. USD nil means unknown, which is never 0.
+// Cost is what a vendor takes for one attempt. USD nil means unknown, which is never 0. Each amount is rounded once,
+// half-even at 18 places; components are rounded for themselves and may differ from their sum in the last place.
 type Cost struct {
-	Status     CostStatus
-	USD        *money.USD
-	Source     string // computed | reported | none
-	Computed   *money.USD
-	Reported   *money.USD
-	Difference *money.USD // reported - computed
-	Reason     string
-	// ComputedReason is why Computed is nil beside a vendor's own figure.
-	ComputedReason string
-	Warnings       []string
+	Status         CostStatus
+	USD            *money.USD
+	Source         string // one of the CostSource words
+	Computed       *money.USD
+	Reported       *money.USD
+	Difference     *money.USD // reported - computed, where both are figures for the same thing
+	Reason         string     // why there is no cost
+	ComputedReason string     // why there is no computed cost, where the reported one stands
 	Components     []Component
 	RowID          string
 	ServiceTier    string
-	TierSource     string
-	ContextTier    string
+	TierSource     string // response | endpoint | request | default
+	ContextTier    string // base | gt_<tokens>; "" if no rates were found
 	Estimated      bool
 }
 
 // PricedCall is what pricing needs to know of a call beside its usage.
 type PricedCall struct {
-	Provider string
-	Model    string    // as sent
-	Tier     string    // as asked for; the tier that the answer reports wins
-	At       time.Time // when the call completed
-	Started  time.Time // when it was sent; zero: At
-	Region   string    // where it was asked to run
-	Batch    bool      // it came over a batch endpoint
+	Provider  string // whose prices; "" = anybody's
+	Model     string // as sent; the one that the answer names is looked up first
+	Tier      string // as asked for, if the caller of Price knows better than the request; what the answer reports wins
+	Batch     bool   // asked for through a batch endpoint
+	Region    string // of the endpoint, as the rows name it
+	StartedAt time.Time
+	At        time.Time // completed; decides which row is in force
 }
 
 // Price is the exact cost of what was measured, by the row in force when the call completed.
 func (c RateCard) Price(m Measured, call PricedCall) Cost {
-	out := Cost{Source: "none", ServiceTier: "default", TierSource: "default", Estimated: m.Source == UsageEstimated || m.Source == UsagePartial}
+	out := Cost{Source: CostSourceNone, Estimated: m.Source == UsageEstimated || m.Source == UsagePartial}
+	out.chooseTier(m, call)
 	switch {
 	case m.HTTPStatus >= 400:
 		zero := money.Zero
@@ -77,200 +82,73 @@ func (c RateCard) Price(m Measured, call PricedCall) Cost {
 		out.Status, out.Reason = CostStatusUnpriced, "no_usage"
 		return out.reported(m)
 	}
-	if out.chooseTier(m, call); out.price(c, m, call) != "" {
-		out.Status, out.Components, out.Computed, out.USD, out.Source = CostStatusUnpriced, nil, nil, nil, "none"
+	row, ok := c.LookupFor(call.Provider, call.At, m.Model, call.Model)
+	if !ok {
+		out.Status, out.Reason = CostStatusUnpriced, "unknown_model"
+		return out.reported(m)
 	}
+	out.RowID = row.ID
+	rates, context, ok := row.ratesFor(out.ServiceTier, m.InputTokens, call)
+	if !ok {
+		out.Status, out.Reason = CostStatusUnpriced, "no_rate_for_service_tier"
+		return out.reported(m)
+	}
+	out.ContextTier = context
+	facts := out.facts(m, call)
+	sum := arithmetic{factor: row.factor(facts)}
+	if out.Reason = sum.tokens(m.Usage, rates); out.Reason == "" {
+		out.Reason = sum.fees(m.Counts, row.Fees, facts)
+	}
+	if out.Reason != "" {
+		out.Status = CostStatusUnpriced
+		return out.reported(m)
+	}
+	usd := money.FromRat(&sum.total)
+	out.Status, out.Source, out.USD, out.Computed, out.Components = CostStatusPriced, CostSourceComputed, &usd, &usd, sum.lines
 	return out.reported(m)
 }
 
-// price computes by the row in force and returns why it cannot.
-func (c *Cost) price(card RateCard, m Measured, call PricedCall) string {
-	row, ok := card.Lookup(call.At, m.Model, call.Model)
-	if !ok {
-		c.Reason = "unknown_model"
-		return c.Reason
-	}
-	c.RowID = row.ID
-	rates, context, ok := row.ratesFor(c.ServiceTier, m.InputTokens, call)
-	if !ok {
-		c.Reason = "no_rate_for_service_tier"
-		return c.Reason
-	}
-	c.ContextTier = context
-	c.Reason = c.sum(m, rates, row.Fees, row.factor(map[string]string{"region": call.Region, "inference_geo": m.InferenceGeo,
-		"service_tier": c.ServiceTier, "batch": fmt.Sprint(call.Batch)}))
-	return c.Reason
+// facts are the settings of a call that conditions and choices of a row are about.
+func (c Cost) facts(m Measured, call PricedCall) map[string]string {
+	quality, size, _ := strings.Cut(m.ImageKind, ":")
+	return map[string]string{"region": call.Region, "inference_geo": m.InferenceGeo, "service_tier": c.ServiceTier,
+		"context_tier": c.ContextTier, "provider": call.Provider, "batch": strconv.FormatBool(call.Batch),
+		"search_context_size": m.SearchContextSize, "image_kind": m.ImageKind, "image_quality": quality, "image_size": size}
 }
 
-// chooseTier: the tier the answer reports, else the endpoint's, else the one asked for. Vendors' words for the ordinary
-// tier are one.
+// chooseTier: the tier that the answer reports, else the endpoint's, else the one asked for.
 func (c *Cost) chooseTier(m Measured, call PricedCall) {
-	if call.Tier == "" {
-		call.Tier = m.TierAsked
+	c.ServiceTier, c.TierSource = "default", "default"
+	asked := call.Tier
+	if asked == "" {
+		asked = m.AskedTier
 	}
-	endpoint := ""
-	if call.Batch {
-		endpoint = "batch"
+	switch tier := tierName(asked); {
+	case call.Batch:
+		c.ServiceTier, c.TierSource = "batch", "endpoint"
+	case tier != "" && tier != "default":
+		c.ServiceTier, c.TierSource = tier, "request"
 	}
-	for _, tier := range []struct{ name, source string }{{m.ServiceTier, "response"}, {endpoint, "endpoint"}, {call.Tier, "request"}} {
-		switch tier.name {
-		case "", "auto", "unspecified", "null":
-			continue
-		case "default", "standard", "on_demand":
-			if c.TierSource = "default"; tier.source == "response" && call.Tier != "" {
-				c.TierSource = "response" // something else was asked for
-			}
-			return
-		}
-		c.ServiceTier, c.TierSource = tier.name, tier.source
-		return
+	// A vendor that repeats the ordinary tier where nothing else was asked for tells nothing new.
+	if served := tierName(m.ServiceTier); served != "" && (served != "default" || c.ServiceTier != "default") {
+		c.ServiceTier, c.TierSource = served, "response"
 	}
 }
 
-// factor is the product of the multipliers whose conditions all hold.
-func (r RateRow) factor(attributes map[string]string) *big.Rat {
-	product := big.NewRat(1, 1)
-	for _, m := range r.Multipliers {
-		holds := true
-		for name, values := range m.When {
-			holds = holds && slices.Contains(values, attributes[name])
-		}
-		if holds {
-			product.Mul(product, m.Factor.Rat())
-		}
+// tierName is a vendor's word for a tier in the price book's words; "" if it leaves the tier open. Google spells its
+// tiers in several ways, and Vertex as kinds of traffic.
+func tierName(word string) string {
+	name := strings.ToLower(word)
+	for _, prefix := range []string{"service_tier_", "traffic_type_"} {
+		name = strings.TrimPrefix(name, prefix)
 	}
-	return product
-}
-
-func (r RateRow) ratesFor(tier string, input int64, call PricedCall) (Rates, string, bool) {
-	rates, sizes := r.Rates, r.ContextTiers
-	for _, w := range r.TimeWindows {
-		if w.holds(r.clock(call)) {
-			rates = w.Rates
-			if len(w.ContextTiers) > 0 {
-				sizes = w.ContextTiers
-			}
-			break
-		}
+	switch name {
+	case "", "auto", "unspecified", "null":
+		return ""
+	case "default", "standard", "on_demand", "standard_only":
+		return "default"
 	}
-	if tier != "default" {
-		t, ok := r.ServiceTiers[tier]
-		if !ok {
-			return nil, "", false
-		}
-		rates, sizes = t.Rates, t.ContextTiers
-	}
-	context, above := "base", int64(-1)
-	for _, size := range sizes {
-		if input > size.InputTokensGT && size.InputTokensGT > above {
-			rates, above = size.Rates, size.InputTokensGT
-			context = "gt_" + big.NewInt(above).String()
-		}
-	}
-	return rates, context, true
-}
-
-// clock is the time of day that the row's windows are tested against.
-func (r RateRow) clock(call PricedCall) string {
-	at := call.At
-	if r.PricedBy == "started_at" && !call.Started.IsZero() {
-		at = call.Started
-	}
-	return at.UTC().Format("15:04:05")
-}
-
-// holds compares times of day as text, of which "15:04" is a prefix of its minute's seconds.
-func (w TimeWindow) holds(clock string) bool {
-	after, before := clock >= w.From, clock < w.To
-	if w.From <= w.To {
-		return after && before
-	}
-	return after || before // over midnight
-}
-
-// sum adds every token class and fee once, exactly, and rounds once at the end; it returns why it cannot.
-func (c *Cost) sum(m Measured, rates Rates, fees map[string]Fee, factor *big.Rat) string {
-	u := m.Usage
-	merged := map[string]int64{}
-	split := classes(u)
-	for _, class := range sorted(split) { // in order, so that the first gap named is always the same
-		tokens := split[class]
-		if tokens == 0 {
-			continue
-		}
-		_, from, ok := rates.find(class)
-		if !ok {
-			return "no_rate_for_class:" + class
-		}
-		merged[from] += tokens
-	}
-	total := new(big.Rat)
-	million := big.NewRat(1_000_000, 1)
-	for _, class := range sorted(merged) {
-		rate := new(big.Rat).Mul(rates[class].Rat(), factor)
-		cost := ratio(new(big.Rat).Mul(rate, new(big.Rat).SetInt64(merged[class])), million)
-		total.Add(total, cost)
-		c.Components = append(c.Components, Component{class, big.NewInt(merged[class]).String(), money.FromRat(rate), "1000000", money.FromRat(cost)})
-	}
-	if missing := c.fees(m, fees, total); missing != "" {
-		return missing
-	}
-	usd := money.FromRat(total)
-	c.Status, c.Source, c.USD, c.Computed = CostStatusPriced, "computed", &usd, &usd
-	return ""
-}
-
-// fees adds what is charged by the piece. A count without a fee leaves the whole unpriced: tokens alone understate.
-func (c *Cost) fees(m Measured, fees map[string]Fee, total *big.Rat) string {
-	counts := map[string]string{}
-	maps.Copy(counts, m.Counts)
-	if _, due := fees["requests"]; due && m.Delivered {
-		counts["requests"] = "1"
-	}
-	for _, pair := range [][2]string{{"grounded_prompts", "grounding_queries"}, {"grounding_queries", "grounded_prompts"}} {
-		if _, priced := fees[pair[0]]; priced && counts[pair[0]] != "" {
-			delete(counts, pair[1]) // two ways to count one thing: pricing one covers both
-		}
-	}
-	for _, name := range sortedKeys(counts) {
-		quantity, ok := new(big.Rat).SetString(counts[name])
-		if !ok || quantity.Sign() == 0 || name == "web_fetches" {
-			continue
-		}
-		fee, ok := fees[name]
-		price := fee.Price
-		if ok && fee.Select != "" {
-			price, ok = fee.Options[m.Options[fee.Select]]
-		}
-		if !ok {
-			return "no_rate_for_fee:" + name
-		}
-		text := counts[name]
-		if fee.Min != nil && quantity.Cmp(fee.Min.Rat()) < 0 {
-			quantity, text = fee.Min.Rat(), fee.Min.String()
-		}
-		cost := ratio(new(big.Rat).Mul(price.Rat(), quantity), fee.Per.Rat())
-		total.Add(total, cost)
-		c.Components = append(c.Components, Component{name, text, price, fee.Per.String(), money.FromRat(cost)})
-	}
-	return ""
-}
-
-// classes splits a usage so that every token is in exactly one class.
-func classes(u Usage) map[string]int64 {
-	write := u.CacheWriteTokens - u.CacheWrite5mTokens - u.CacheWrite1hTokens
-	cachedText := u.CachedInputTokens - u.CachedInputAudioTokens - u.CachedInputImageTokens
-	audio, image := u.InputAudioTokens-u.CachedInputAudioTokens, u.InputImageTokens-u.CachedInputImageTokens
-	fresh := u.InputTokens - u.CachedInputTokens - u.CacheWriteTokens - audio - image - u.InputVideoTokens
-	if fresh < 0 { // parts overlap in a way the wire does not tell: the written part keeps its rate
-		write = max(write+fresh, 0)
-		fresh = 0
-	}
-	return map[string]int64{"input": fresh, "cached_input": cachedText, "cached_input_audio": u.CachedInputAudioTokens,
-		"cached_input_image": u.CachedInputImageTokens, "cache_write": write, "cache_write_5m": u.CacheWrite5mTokens,
-		"cache_write_1h": u.CacheWrite1hTokens, "input_audio": audio, "input_image": image, "input_video": u.InputVideoTokens,
-		"output": u.OutputTokens - u.ReasoningTokens - u.OutputAudioTokens - u.OutputImageTokens, "reasoning": u.ReasoningTokens,
-		"output_audio": u.OutputAudioTokens, "output_image": u.OutputImageTokens, "citation": u.CitationTokens}
+	return strings.TrimPrefix(name, "on_demand_")
 }
 
 // reported lets a vendor's own figure win and keeps ours beside it.
@@ -278,45 +156,24 @@ func (c Cost) reported(m Measured) Cost {
 	if m.ReportedCost == "" {
 		return c
 	}
-	usd, err := money.ParseUSD(m.ReportedCost)
-	if err != nil || usd.Sign() < 0 {
-		c.Warnings = append(c.Warnings, "reported_cost_invalid")
+	figure, err := money.ParseUSD(m.ReportedCost)
+	if err != nil || figure.Sign() < 0 {
+		return c
+	}
+	usd := money.FromRat(figure.Rat())
+	c.Reported = &usd
+	if m.ReportedPartly {
+		if c.Computed != nil { // without it the larger part is unknown, and so is the whole
+			whole := usd.Add(*c.Computed)
+			c.USD, c.Source = &whole, CostSourceBoth
+		}
 		return c
 	}
 	c.ComputedReason, c.Reason = c.Reason, ""
-	source := "reported"
-	if m.BYOK { // the figure is a fee: what the upstream vendor bills comes on top
-		upstream, err := money.ParseUSD(m.UpstreamCost)
-		switch {
-		case err == nil && upstream.Sign() >= 0:
-			usd = usd.Add(upstream)
-		case c.Computed != nil:
-			c.Reported, c.Source = &usd, "reported_plus_computed"
-			whole := usd.Add(*c.Computed)
-			c.Status, c.USD = CostStatusPriced, &whole
-			gap := usd.Sub(*c.Computed)
-			c.Difference = &gap
-			c.Warnings = append(c.Warnings, "byok_upstream_unknown")
-			return c
-		default:
-			c.Reason, c.Reported = c.ComputedReason, &usd
-			c.Warnings = append(c.Warnings, "byok_upstream_unknown")
-			return c
-		}
-	}
-	c.Status, c.Source, c.USD, c.Reported = CostStatusPriced, source, &usd, &usd
+	c.Status, c.Source, c.USD = CostStatusPriced, CostSourceReported, &usd
 	if c.Computed != nil {
 		gap := usd.Sub(*c.Computed)
 		c.Difference = &gap
 	}
 	return c
-}
-
-func sorted(m map[string]int64) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	return keys
 }

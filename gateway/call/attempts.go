@@ -58,6 +58,7 @@ func (t *try) dial(ctx context.Context) {
 	t.upstream, t.status, t.stream = resp, resp.Status, resp.Stream
 	t.header = provider.PassingHeaders(resp.Header)
 	t.attempt.Status, t.sentUp = resp.Status, true
+	t.parser.Header(resp.Header)
 }
 
 // another is where to go next, if this attempt failed in a way that another may not and somebody is left to ask.
@@ -156,7 +157,7 @@ func (t *try) measure(now time.Time) {
 	if vendor == "" {
 		vendor = t.attempt.Provider
 	}
-	t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: vendor, Model: t.v.Model, At: now, Started: t.attempt.StartedAt})
+	t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: vendor, Model: t.v.Model, StartedAt: t.attempt.StartedAt, At: now})
 }
 
 func (t *try) addEstimate(usd money.USD) {

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -9,302 +10,309 @@ import (
 	"p402.io/p402/meter"
 )
 
-// UsageParser counts an answer as it passes: the vendor's own usage where there is one, the bytes of visible text where
-// there is none. It keeps counts, never text. One parser reads one answer; it is not safe for two goroutines.
-type UsageParser struct {
-	api, vendor string
-	last        map[string]int64 // the last snapshot, field by field, by the names that the wire forms share
-	counts      map[string]string
-	seen        bool // some token count was reported
-	final       bool // a usage that only the end of an answer carries
-	bad         string
-	warnings    []string
-
-	reported, upstream string // the vendor's own figures, decimal text of US dollars
-	byok               bool
-	model, tier, geo   string
-	contextSize        string // Perplexity's search_context_size
-	compacted          map[string]int64
-
-	textBytes  int64
-	frames     int
-	done       bool // [DONE]
-	terminal   bool // the form's own last event
-	failed     bool // an error inside a stream
-	itemCounts map[string]int64
-}
-
-// form is a wire form: where usage lies and what its numbers include.
-type form int
+// countField is one number a vendor reports, in the vendor's own sense: whether parts lie inside their totals is settled once
+// the answer has ended.
+type countField uint8
 
 const (
-	formChat form = iota // OpenAI's chat, and who speaks it: the default
-	formResponses
-	formAnthropic
-	formGemini
-	formBedrock
-	formImages
-	formTranscription
-	formSpeech
-	formOCR
+	fInput countField = iota
+	fOutput
+	fTotal
+	fCached
+	fMissed // input that was not in a cache, where a vendor says so
+	fWrite
+	fWrite5m
+	fWrite1h
+	fAudioIn
+	fImageIn
+	fVideoIn
+	fCachedAudio
+	fCachedImage
+	fCachedVideo
+	fToolIn
+	fReasoning
+	fAudioOut
+	fImageOut
+	fTextOut
+	fCitation
+	fAccepted // predictions: inside the output, billed with it
+	fRejected
+	fSubInput // what a sub-iteration read and wrote beside the top level (Anthropic compaction)
+	fSubOutput
+	fSubCached
+	fSubWrite
+	fSubWrite1h
+	fTimedInput // llama.cpp's timings, for want of a usage
+	fTimedCached
+	fTimedOutput
+	fieldCount
 )
 
-// NewUsageParser returns a parser for one answer. api names the wire form, "openai.chat" and what is shaped like it.
+// UsageParser counts an answer as it passes: the vendor's own usage where there is one, the bytes of visible text where
+// there is none. It keeps counts, never text. It belongs to one answer and one goroutine.
+type UsageParser struct {
+	wire   wireForm
+	work   workKind
+	vendor string // what precedes the dot of the api's name
+	name   string // the vendor as configured
+
+	last   [fieldCount]count // the last snapshot, field by field
+	counts map[string]string // quantities that are not tokens, as the vendor gave them
+	ours   map[string]string // quantities counted from the answer
+	raw    string            // the last usage object as it was written
+
+	model, tier, speed, geo     string
+	quality, size, searchSize   string
+	reported, upstream          string // dollars, as plain decimal text
+	ownKey, badCost, badUp      bool
+	chatShaped                  bool // prompt_tokens and completion_tokens: reasoning may be additional
+	textBytes                   int64
+	warnings                    []string
+	streamed, plain, finishSeen bool
+	done, failed, final         bool // [DONE] or its like was seen; an error in the middle; usage is the last there will be
+	itemWeb, itemFiles          int64
+	pending                     bool // the answer is only promised (a background response)
+	ended                       bool // the form's own last event was seen
+	imagesApart                 bool // Cohere: image tokens come on top of the input
+	deltaUsage                  bool // Anthropic: the output was reported after its beginning
+}
+
+// NewUsageParser returns a parser for one answer. api names the wire form ("openai.chat", "anthropic.messages",
+// "gemini.generate", "bedrock.converse", …), vendor the configured vendor. Unknown forms are read as OpenAI-shaped.
 func NewUsageParser(api, vendor string) *UsageParser {
-	return &UsageParser{api: api, vendor: vendor, last: map[string]int64{}, counts: map[string]string{}, itemCounts: map[string]int64{}}
+	family, operation, _ := strings.Cut(strings.ToLower(api), ".")
+	p := &UsageParser{vendor: family, name: strings.ToLower(vendor), counts: map[string]string{}, ours: map[string]string{}}
+	p.wire, p.work = formOf(family, operation), workOf(operation)
+	return p
 }
 
-func (p *UsageParser) form() form {
-	_, route, _ := strings.Cut(p.api, ".")
-	switch {
-	case p.api == "anthropic.messages":
-		return formAnthropic
-	case p.api == "gemini.generate", p.api == "vertex.generate":
-		return formGemini
-	case strings.HasPrefix(p.api, "bedrock."):
-		return formBedrock
-	case strings.HasSuffix(route, "responses"):
-		return formResponses
-	case strings.Contains(route, "images"):
-		return formImages
-	case strings.Contains(route, "speech"):
-		return formSpeech
-	case strings.Contains(route, "audio"), strings.Contains(route, "transcription"), strings.Contains(route, "translation"):
-		return formTranscription
-	case strings.HasSuffix(route, "ocr"):
-		return formOCR
-	}
-	return formChat
-}
+// by reports whether the answer comes from a vendor of that name.
+func (p *UsageParser) by(name string) bool { return p.vendor == name || p.name == name }
 
-// Frame reads one frame: a stream's event, or the whole of a plain body. event is the SSE event's name, if it has one.
+// maxRawUsage bounds the usage text that is kept for an audit: the widest seen is far below it.
+const maxRawUsage = 8 << 10
+
+// Frame reads one frame: a stream's event, a line of NDJSON, or the whole of a plain body. It never fails; what makes no
+// sense counts for nothing.
 func (p *UsageParser) Frame(event string, data []byte) {
-	p.frames++
-	data = bytes.TrimSpace(data)
-	if bytes.Equal(data, []byte("[DONE]")) {
+	if bytes.Equal(bytes.TrimSpace(data), []byte("[DONE]")) {
 		p.done = true
 		return
 	}
-	if len(data) == 0 || data[0] != '{' {
-		return
-	}
-	if bytes.Contains(data, []byte(`"error"`)) && gjson.GetBytes(data, "error").IsObject() {
-		p.failed = true
-	}
-	switch p.form() {
+	switch p.wire {
 	case formAnthropic:
-		p.anthropic(data)
+		p.anthropicFrame(event, data)
 	case formGemini:
-		p.gemini(data)
+		p.geminiFrame(data)
 	case formBedrock:
-		p.bedrock(event, data)
-	case formResponses:
-		p.responses(data)
-	case formImages:
-		p.images(data)
-	case formTranscription:
-		p.transcription(data)
-	case formSpeech:
-		if u := gjson.GetBytes(data, "usage"); u.IsObject() {
-			p.openAI(u)
-			p.set("audio_out", u.Get("output_tokens"))
-		}
-	case formOCR:
-		p.echo(gjson.GetBytes(data, "model"))
-		p.count("pages", gjson.GetBytes(data, "usage_info.pages_processed"))
-	case formChat:
-		p.chat(data)
+		p.bedrockFrame(event, data)
+	case formCohere:
+		p.cohereFrame(data)
+	case formOllama:
+		p.ollamaFrame(data)
+	case formOpenAI:
+		p.openaiFrame(event, data)
 	}
 }
 
-// set notes a count; absent and null keep what was known.
-func (p *UsageParser) set(name string, v gjson.Result) {
+// put takes a field from a snapshot. A snapshot is cumulative: its value replaces the earlier one, absent and null keep it.
+func (p *UsageParser) put(f countField, v gjson.Result) bool {
+	if !v.Exists() || v.Type == gjson.Null {
+		return false
+	}
+	p.last[f] = readCount(v)
+	return true
+}
+
+// putMost is put for vendors whose snapshots may say less than was said before: the largest stands.
+func (p *UsageParser) putMost(f countField, v gjson.Result) {
 	if !v.Exists() || v.Type == gjson.Null {
 		return
 	}
-	n, ok := wholeNumber(v)
-	if !ok && p.bad == "" {
-		p.bad = "not_integer"
+	if c := readCount(v); !p.last[f].set || c.bad != "" || p.last[f].bad == "" && c.n > p.last[f].n {
+		p.last[f] = c
 	}
-	p.last[name], p.seen = n, true
 }
 
-// first notes the first of several names that is present: they are one figure under many names, never a sum.
-func (p *UsageParser) first(name string, u gjson.Result, paths ...string) {
-	for _, path := range paths {
-		if v := u.Get(path); v.Exists() && v.Type != gjson.Null {
-			p.set(name, v)
-			return
+// putFirst is put of the first of several names that is there: they name one thing, and are never added up.
+func (p *UsageParser) putFirst(f countField, u gjson.Result, names ...string) bool {
+	for _, name := range names {
+		if p.put(f, u.Get(name)) {
+			return true
 		}
 	}
+	return false
 }
 
-// greatest notes a count that only grows.
-func (p *UsageParser) greatest(name string, v gjson.Result) {
-	before, known := p.last[name]
-	if p.set(name, v); known {
-		p.last[name] = max(before, p.last[name])
+// putSum sets a field to the sum of the tokens that a list gives to the named modalities. A list that is absent or null
+// keeps what was there.
+func (p *UsageParser) putSum(f countField, lists []gjson.Result, amount string, kinds ...string) {
+	sum := count{}
+	for _, list := range lists {
+		if !list.IsArray() {
+			continue
+		}
+		sum.set = true
+		list.ForEach(func(_, entry gjson.Result) bool {
+			kind := strings.ToUpper(entry.Get("modality").Str)
+			for _, k := range kinds {
+				if kind == k {
+					c := readCount(entry.Get(amount))
+					sum.n, sum.bad = sum.n+c.n, firstOf(sum.bad, c.bad)
+				}
+			}
+			return true
+		})
+	}
+	if sum.set {
+		p.last[f] = sum
 	}
 }
 
-// count notes a quantity that is not tokens. Nought is nothing.
-func (p *UsageParser) count(name string, v gjson.Result) {
+// quantity takes a count that is not tokens; the last one said stands.
+func (p *UsageParser) quantity(name string, v gjson.Result) {
+	if !v.Exists() || v.Type == gjson.Null || v.IsObject() || v.IsArray() {
+		return
+	}
+	text, ok := readDecimal(v)
 	switch {
-	case !v.Exists() || v.Type == gjson.Null:
-	case v.Type != gjson.Number:
-		p.bad = "not_integer"
-	case strings.HasPrefix(v.Raw, "-"):
-		p.bad, p.seen = "negative_count", true
+	case !ok:
+		p.counts[name] = badNotInteger
+	case strings.HasPrefix(text, "-"):
+		p.counts[name] = badNegative
 	default:
-		p.seen = true
-		if text := plainNumber(v.Raw); text != "0" {
-			p.counts[name] = text
-		}
+		p.counts[name] = text
 	}
 }
 
-func (p *UsageParser) echo(model gjson.Result) {
-	if model.Type == gjson.String && model.Str != "" {
-		p.model = model.Str
+// wholeQuantity is quantity for things that come in whole numbers.
+func (p *UsageParser) wholeQuantity(name string, v gjson.Result) {
+	if c := readCount(v); v.Type == gjson.Number && c.bad != "" {
+		p.counts[name] = c.bad
+		return
+	}
+	p.quantity(name, v)
+}
+
+// atLeast counts something seen in the answer; frames repeat what they have said, so the most in one frame stands.
+func (p *UsageParser) atLeast(name string, n int64) {
+	if have, _ := strconv.ParseInt(p.ours[name], 10, 64); n > have {
+		p.ours[name] = strconv.FormatInt(n, 10)
 	}
 }
 
-func (p *UsageParser) warn(warning string) {
+// keepRaw notes a usage object as written, for an audit.
+func (p *UsageParser) keepRaw(usage []byte) {
+	if len(usage) <= maxRawUsage {
+		p.raw = string(usage)
+	}
+}
+
+func (p *UsageParser) warn(text string) {
 	for _, w := range p.warnings {
-		if w == warning {
+		if w == text {
 			return
 		}
 	}
-	p.warnings = append(p.warnings, warning)
+	p.warnings = append(p.warnings, text)
 }
 
-// Finish is the verdict once the answer has ended. endedBy is "done", "eof", "client_cancel" or "cut"; request is the
-// caller's body, of which only sizes, counts and options are used, never text.
+func firstOf(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// Finish is the verdict once the answer has ended. endedBy is "done", "eof" (a clean end), "client_cancel" or "cut";
+// request is the caller's body: the length of its text is used if the vendor counted nothing, and its few settings that
+// choose a price if the answer does not repeat them.
 func (p *UsageParser) Finish(endedBy string, httpStatus int, request []byte) meter.Measured {
-	m := meter.Measured{HTTPStatus: httpStatus, Model: p.model, ServiceTier: p.tier, Source: meter.UsageNone, Warnings: p.warnings,
-		Complete: p.complete(endedBy), EstimatedFields: []string{}, InferenceGeo: p.geo}
+	m := meter.Measured{HTTPStatus: httpStatus, Model: p.model, ServiceTier: firstOf(fastTier(p.speed), p.tier), Source: meter.UsageNone,
+		EstimatedFields: []string{}, RawUsage: p.raw}
+	clean := endedBy == "eof" || endedBy == "done" || endedBy == ""
 	if httpStatus >= 400 {
-		m.Complete = endedBy == "eof" || endedBy == "done" // a refusal is an error object, and whole
+		m.Complete = clean
 		return m
 	}
-	if tier := gjson.GetBytes(request, "service_tier"); tier.Type == gjson.String {
-		m.TierAsked = tier.Str
+	p.settings(&m, request)
+	m.Complete = !p.failed && !p.pending && (p.done || clean && p.reachedEnd())
+	if m.Rejected = p.bad(); m.Rejected == "" {
+		m.Usage, m.Rejected = p.usage()
 	}
-	p.billing(&m, request)
+	if m.Rejected != "" {
+		m.Source, m.Usage, m.Warnings = meter.UsageRejected, meter.Usage{}, p.warnings
+		return m
+	}
+	p.quantities(&m, request)
+	p.estimate(&m, request, endedBy)
+	p.charge(&m)
 	m.Warnings = p.warnings
-	if p.seen || p.bad != "" {
-		m.Source, m.Usage = meter.UsageProvider, p.usage()
-		m.Warnings = p.warnings
-		if m.Rejected = p.bad; m.Rejected == "" {
-			m.Rejected = m.Usage.Check()
-		}
-		if m.Rejected != "" {
-			m.Source, m.Usage = meter.UsageRejected, meter.Usage{}
-			return m
-		}
-		p.complement(&m, request)
-		return m
-	}
-	if p.derived(&m, request) {
-		return m
-	}
-	switch p.form() {
-	case formChat, formResponses, formAnthropic, formGemini, formBedrock:
-		m.Source, m.EstimatedFields = meter.UsageEstimated, []string{"input_tokens", "output_tokens"}
-		m.Usage = meter.Usage{InputTokens: quarter(promptBytes(request)), OutputTokens: quarter(p.textBytes)}
-		if strings.Contains(p.api, "embeddings") {
-			m.EstimatedFields = []string{"input_tokens"}
-		}
-	case formImages, formTranscription, formSpeech, formOCR: // nothing to estimate by
-	}
 	return m
 }
 
-// complement estimates what a broken answer, or a vendor that reports one side only, leaves open. A reported snapshot
-// is a floor: an estimate never goes below it.
-func (p *UsageParser) complement(m *meter.Measured, request []byte) {
-	_, in := p.last["in"]
-	_, out := p.last["out"]
-	talks := p.form() == formChat && !strings.Contains(p.api, "embed") && !strings.Contains(p.api, "rerank") || p.form() == formAnthropic ||
-		p.form() == formGemini || p.form() == formResponses || p.form() == formBedrock
-	if !talks || len(m.Counts) > 0 && !in && !out {
-		return
+// bad is why the counts cannot be believed, or "".
+func (p *UsageParser) bad() string {
+	for _, c := range p.last {
+		if c.bad != "" {
+			return c.bad
+		}
 	}
-	if !in {
-		m.InputTokens = max(m.InputTokens, quarter(promptBytes(request)))
-		m.EstimatedFields = append(m.EstimatedFields, "input_tokens")
+	for _, name := range []string{badNotInteger, badNegative, badAbsurd} {
+		for _, quantity := range p.counts {
+			if quantity == name {
+				return name
+			}
+		}
 	}
-	if !out && !(p.form() == formGemini && m.Complete) || !m.Complete && !p.final {
-		m.OutputTokens = max(m.OutputTokens, quarter(p.textBytes)+m.ReasoningTokens*boolInt(p.form() == formGemini))
-		m.EstimatedFields = append(m.EstimatedFields, "output_tokens")
-	}
-	if len(m.EstimatedFields) > 0 {
-		m.Source = meter.UsagePartial
-	}
+	return ""
 }
 
-func boolInt(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// complete reports whether an answer reached its normal end.
-func (p *UsageParser) complete(endedBy string) bool {
-	if p.failed || endedBy != "eof" && endedBy != "done" {
-		return false
-	}
-	if p.frames <= 1 { // a plain body
+// reachedEnd reports whether a stream said that it was over, in the words of its form. A plain body is whole when its
+// bytes are.
+func (p *UsageParser) reachedEnd() bool {
+	if !p.streamed || p.plain {
 		return true
 	}
-	switch p.form() {
-	case formAnthropic, formResponses, formGemini, formBedrock:
-		return p.terminal
-	case formChat:
-		return p.done || p.terminal
-	case formImages, formTranscription, formSpeech, formOCR:
+	if p.wire == formOpenAI {
+		return p.ended || p.finishSeen || p.final
 	}
-	return true
+	return p.ended || p.wire == formGemini && p.textBytes == 0 // a prompt that was refused has no candidates
 }
 
-// derived counts what a reply without usage shows by itself: pieces, seconds, characters.
-func (p *UsageParser) derived(m *meter.Measured, request []byte) bool {
-	switch p.form() {
-	case formImages:
-		if n := p.itemCounts["images"]; n > 0 {
-			m.Counts = map[string]string{"images": itoa(n)}
+// settings are what chooses a price beside the counts: the answer's word first, then the request's.
+func (p *UsageParser) settings(m *meter.Measured, request []byte) {
+	asked := gjson.ParseBytes(request)
+	m.AskedTier = asked.Get("service_tier").Str
+	m.InferenceGeo = firstOf(p.geo, asked.Get("inference_geo").Str)
+	m.SearchContextSize = firstOf(p.searchSize, asked.Get("web_search_options.search_context_size").Str)
+	if m.SearchContextSize == "" {
+		m.SearchContextSize = "medium" // OpenAI's default
+		if p.by("perplexity") {
+			m.SearchContextSize = "low"
 		}
-	case formSpeech:
-		if n := len([]rune(gjson.GetBytes(request, "input").Str)); n > 0 {
-			m.Counts = map[string]string{"characters": itoa(int64(n))}
-		}
-	case formTranscription:
-		m.Counts = p.counts
-	case formChat, formResponses, formAnthropic, formGemini, formBedrock, formOCR:
 	}
-	if len(m.Counts) == 0 {
-		return false
+	if p.work == workImages {
+		quality := chosen("standard", p.quality, asked.Get("quality").Str)
+		m.ImageKind = quality + ":" + chosen("1024x1024", p.size, asked.Get("size").Str)
 	}
-	m.Source = meter.UsageCounted
-	return true
 }
 
-// billing takes over the vendor's own bill, and what chooses among a fee's prices.
-func (p *UsageParser) billing(m *meter.Measured, request []byte) {
-	m.ReportedCost, m.BYOK, m.UpstreamCost = p.reported, p.byok, p.upstream
-	m.Delivered = !p.failed
-	option := func(name, standard string) string {
-		if v := gjson.GetBytes(request, name).Str; v != "" {
-			return v
+// chosen is the first setting that says something; "auto" leaves it to the vendor.
+func chosen(standard string, settings ...string) string {
+	for _, s := range settings {
+		if s != "" && s != "auto" {
+			return s
 		}
-		return standard
 	}
-	m.Options = map[string]string{"image_kind": option("quality", "standard") + ":" + option("size", "1024x1024")}
-	if p.contextSize == "" {
-		p.contextSize = gjson.GetBytes(request, "web_search_options.search_context_size").Str
+	return standard
+}
+
+func fastTier(speed string) string {
+	if speed == "fast" {
+		return speed
 	}
-	if p.contextSize != "" {
-		m.Options["search_context_size"] = p.contextSize
-	}
+	return ""
 }

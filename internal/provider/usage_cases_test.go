@@ -1,28 +1,28 @@
-package provider_test
+package provider
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
-	"maps"
+	"math/big"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"p402.io/p402/internal/money"
-	"p402.io/p402/internal/provider"
 	"p402.io/p402/meter"
 )
 
+// usageCase is one case of the usage files: what was sent, what came back, what it cost and why.
 type usageCase struct {
-	ID       string `json:"id"`
-	Provider string `json:"provider"`
-	API      string `json:"api"`
-	Model    string `json:"model"`
-	Request  struct {
+	ID, Kind, Provider, API, Model, Trap string
+
+	Request struct {
 		Stream      bool            `json:"stream"`
 		StartedAt   time.Time       `json:"started_at"`
 		ServiceTier string          `json:"service_tier"`
@@ -32,121 +32,99 @@ type usageCase struct {
 	} `json:"request"`
 	CompletedAt time.Time `json:"completed_at"`
 	Response    struct {
-		Transport string `json:"transport"`
-		Status    int    `json:"http_status"`
-		Body      string `json:"body"`
-		Events    []struct {
-			Event   *string `json:"event"`
-			Data    string  `json:"data"`
-			Comment *string `json:"comment"`
+		Transport  string            `json:"transport"`
+		HTTPStatus int               `json:"http_status"`
+		Headers    map[string]string `json:"headers"`
+		Body       string            `json:"body"`
+		Events     []struct {
+			Event   string `json:"event"`
+			Data    string `json:"data"`
+			Comment string `json:"comment"`
 		} `json:"events"`
 		Lines   []string `json:"lines"`
 		EndedBy string   `json:"ended_by"`
 	} `json:"response"`
 	Prices   json.RawMessage `json:"prices"`
 	Expected struct {
-		Usage           map[string]any `json:"usage"`
-		Source          string         `json:"usage_source"`
-		Complete        bool           `json:"complete"`
-		EstimatedFields []string       `json:"estimated_fields"`
-		Warnings        []string       `json:"warnings"`
+		Usage           map[string]json.RawMessage `json:"usage"`
+		UsageSource     string                     `json:"usage_source"`
+		Complete        bool                       `json:"complete"`
+		EstimatedFields []string                   `json:"estimated_fields"`
+		Warnings        []string                   `json:"warnings"`
 		Cost            struct {
 			Status         string  `json:"status"`
-			Cost           *string `json:"cost_usd"`
+			CostUSD        *string `json:"cost_usd"`
 			Source         string  `json:"source"`
-			Computed       *string `json:"computed_usd"`
-			Reported       *string `json:"reported_usd"`
-			Difference     *string `json:"difference_usd"`
+			ComputedUSD    *string `json:"computed_usd"`
+			ReportedUSD    *string `json:"reported_usd"`
+			DifferenceUSD  *string `json:"difference_usd"`
 			Reason         string  `json:"reason"`
 			ComputedReason string  `json:"computed_reason"`
-			ServiceTier    string  `json:"service_tier"`
-			TierSource     string  `json:"tier_source"`
-			ContextTier    string  `json:"context_tier"`
-			Row            string  `json:"price_row"`
-			Estimated      bool    `json:"estimated"`
 			Components     []struct {
 				Component string `json:"component"`
 				Quantity  string `json:"quantity"`
 				Cost      string `json:"cost"`
 			} `json:"components"`
+			PriceRow    *string `json:"price_row"`
+			ServiceTier *string `json:"service_tier"`
+			ContextTier *string `json:"context_tier"`
+			Estimated   bool    `json:"estimated"`
 		} `json:"cost"`
 	} `json:"expected"`
 }
 
-// Every golden case goes through the parser that serves the wire: streams as bytes through the SSE reader, frame by frame.
-// P402_USAGE_CASES names another file of the same form.
+// TestUsageCases runs every case through the parser that serves the wire and through the pricer. The conventions and
+// the golden values are those of the shared usage folder; P402_USAGE_CASES names another file of the same form.
 func TestUsageCases(t *testing.T) {
 	t.Parallel()
-	path := os.Getenv("P402_USAGE_CASES")
-	if path == "" {
-		path = "testdata/usage_cases.json"
+	files := []string{"testdata/usage_cases.json", "testdata/usage_cases_more.json"}
+	if other := os.Getenv("P402_USAGE_CASES"); other != "" {
+		files = []string{other}
 	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		Cases []usageCase `json:"cases"`
-	}
-	if err := json.Unmarshal(raw, &file); err != nil {
-		t.Fatal(err)
-	}
-	if len(file.Cases) == 0 {
-		t.Fatal("the file holds no case")
-	}
-	for _, c := range file.Cases {
-		t.Run(c.ID, func(t *testing.T) {
-			t.Parallel()
-			c.check(t)
-		})
+	seen := map[string]bool{}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cases struct{ Cases []usageCase }
+		if err := json.Unmarshal(raw, &cases); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if len(cases.Cases) == 0 && file == files[0] {
+			t.Fatalf("%s holds no cases", file)
+		}
+		for _, c := range cases.Cases {
+			if seen[c.ID] {
+				t.Errorf("case %s is there twice", c.ID)
+			}
+			seen[c.ID] = true
+			t.Run(c.ID, func(t *testing.T) {
+				t.Parallel()
+				m, cost := c.run(t)
+				c.compare(t, m, cost)
+			})
+		}
 	}
 }
 
-// feed gives the answer to the parser as the wire brings it.
-func (c usageCase) feed(t *testing.T, p *provider.UsageParser) {
+// run plays the answer to the parser frame by frame as the wire would, and prices it.
+func (c usageCase) run(t *testing.T) (meter.Measured, meter.Cost) {
 	t.Helper()
-	switch c.Response.Transport {
-	case "sse":
-		var wire bytes.Buffer
-		for _, e := range c.Response.Events {
-			if e.Comment != nil {
-				wire.WriteString(": " + *e.Comment + "\n\n")
-				continue
-			}
-			if e.Event != nil && *e.Event != "" {
-				wire.WriteString("event: " + *e.Event + "\n")
-			}
-			wire.WriteString("data: " + strings.ReplaceAll(e.Data, "\n", "\ndata: ") + "\n\n")
-		}
-		reader := provider.NewSSEReader(&wire, 32<<20)
-		for {
-			f, err := reader.Next()
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.Frame(f.Event, f.Data)
-		}
-	case "aws_eventstream":
-		for _, e := range c.Response.Events {
-			name := ""
-			if e.Event != nil {
-				name = *e.Event
-			}
-			p.Frame(name, []byte(e.Data))
-		}
-	case "ndjson":
-		for _, line := range c.Response.Lines {
-			p.Frame("", []byte(line))
-		}
-	default:
-		p.Frame("", []byte(c.Response.Body))
+	p := NewUsageParser(c.API, c.Provider)
+	header := http.Header{}
+	for name, value := range c.Response.Headers {
+		header.Set(name, value)
 	}
-}
-
-func (c usageCase) check(t *testing.T) {
+	p.Header(header)
+	for _, f := range c.frames(t) {
+		p.Frame(f.Event, f.Data)
+	}
+	ended := c.Response.EndedBy
+	if ended == "" {
+		ended = "eof"
+	}
+	m := p.Finish(ended, c.Response.HTTPStatus, c.Request.Body)
 	rows, err := meter.ParseRateRows(c.Prices)
 	if err != nil {
 		t.Fatal(err)
@@ -155,136 +133,188 @@ func (c usageCase) check(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parser := provider.NewUsageParser(c.API, c.Provider)
-	c.feed(t, parser)
-	endedBy := c.Response.EndedBy
-	if endedBy == "" {
-		endedBy = "eof"
-	}
-	m := parser.Finish(endedBy, c.Response.Status, c.Request.Body)
-	cost := card.Price(m, meter.PricedCall{Provider: c.Provider, Model: c.Model, Tier: c.Request.ServiceTier, At: c.CompletedAt,
-		Started: c.Request.StartedAt, Region: c.Request.Region, Batch: c.Request.Batch})
-	c.checkUsage(t, m, append(slices.Clone(m.Warnings), cost.Warnings...))
-	c.checkCost(t, cost)
+	return m, card.Price(m, meter.PricedCall{Provider: c.Provider, Model: c.Model, Tier: c.Request.ServiceTier, Batch: c.Request.Batch,
+		Region: c.Request.Region, StartedAt: c.Request.StartedAt, At: c.CompletedAt})
 }
 
-func (c usageCase) checkUsage(t *testing.T, m meter.Measured, warnings []string) {
-	want := c.Expected
-	if string(m.Source) != want.Source || m.Complete != want.Complete {
-		t.Errorf("source %s complete %t, want %s %t", m.Source, m.Complete, want.Source, want.Complete)
-	}
-	if !slices.Equal(slices.Sorted(slices.Values(m.EstimatedFields)), slices.Sorted(slices.Values(want.EstimatedFields))) {
-		t.Errorf("estimated %v, want %v", m.EstimatedFields, want.EstimatedFields)
-	}
-	for _, w := range want.Warnings {
-		if !slices.Contains(warnings, w) {
-			t.Errorf("warnings %v lack %s", warnings, w)
+// frames is what the gateway would read off the wire. Server-sent events go through the reader itself, in pieces.
+func (c usageCase) frames(t *testing.T) []Frame {
+	t.Helper()
+	var out []Frame
+	switch c.Response.Transport {
+	case "sse":
+		var wire strings.Builder
+		for _, e := range c.Response.Events {
+			if e.Comment != "" {
+				fmt.Fprintf(&wire, ": %s\n\n", e.Comment)
+				continue
+			}
+			if e.Event != "" {
+				fmt.Fprintf(&wire, "event: %s\n", e.Event)
+			}
+			for _, line := range strings.Split(e.Data, "\n") {
+				fmt.Fprintf(&wire, "data: %s\n", line)
+			}
+			wire.WriteString("\n")
 		}
-	}
-	got := flat(m.Usage)
-	expected := map[string]string{}
-	for name, value := range want.Usage {
-		flatten(expected, name, value)
-	}
-	for name := range maps.Keys(expected) {
-		if expected[name] == "0" {
-			delete(expected, name)
+		r := NewSSEReader(iotest.OneByteReader(strings.NewReader(wire.String())), 1<<20)
+		for {
+			f, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return out
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Data != nil {
+				out = append(out, f)
+			}
 		}
-	}
-	if !maps.EqualFunc(got, expected, func(a, b string) bool { return equalUSD(&a, &b) }) {
-		t.Errorf("usage\n got %v\nwant %v", got, expected)
-	}
-}
-
-func flatten(into map[string]string, name string, value any) {
-	switch v := value.(type) {
-	case map[string]any:
-		for key, inner := range v {
-			flatten(into, name+"."+key, inner)
+	case "aws_eventstream":
+		for _, e := range c.Response.Events {
+			out = append(out, Frame{Event: e.Event, Data: []byte(e.Data)})
 		}
-	case float64:
-		text, _ := json.Marshal(v) // a test's own number, far below 2^53
-		into[name] = string(text)
-	case string:
-		into[name] = v
-	}
-}
-
-// flat is a usage in the words of the cases; what is nought is left out.
-func flat(u meter.Usage) map[string]string {
-	numbers := map[string]int64{"input_tokens": u.InputTokens, "cached_input_tokens": u.CachedInputTokens, "cache_write_tokens": u.CacheWriteTokens,
-		"cache_write_by_ttl.5m": u.CacheWrite5mTokens, "cache_write_by_ttl.1h": u.CacheWrite1hTokens,
-		"cache_write_by_ttl.default": u.CacheWriteTokens - u.CacheWrite5mTokens - u.CacheWrite1hTokens, "input_audio_tokens": u.InputAudioTokens,
-		"input_image_tokens": u.InputImageTokens, "input_video_tokens": u.InputVideoTokens, "cached_input_audio_tokens": u.CachedInputAudioTokens,
-		"cached_input_image_tokens": u.CachedInputImageTokens, "tool_input_tokens": u.ToolInputTokens, "output_tokens": u.OutputTokens,
-		"reasoning_tokens": u.ReasoningTokens, "output_audio_tokens": u.OutputAudioTokens, "output_image_tokens": u.OutputImageTokens,
-		"citation_tokens": u.CitationTokens, "total_tokens": u.TotalTokens()}
-	out := map[string]string{}
-	for name, n := range numbers {
-		if n != 0 {
-			text, _ := json.Marshal(n) // an integer always marshals
-			out[name] = string(text)
+	case "ndjson":
+		for _, line := range c.Response.Lines {
+			out = append(out, Frame{Data: []byte(line)})
 		}
-	}
-	for name, text := range u.Counts {
-		out["counts."+name] = text
+	case "json":
+		out = append(out, Frame{Data: []byte(c.Response.Body)})
+	default:
+		t.Fatalf("transport %q", c.Response.Transport)
 	}
 	return out
 }
 
-func (c usageCase) checkCost(t *testing.T, got meter.Cost) {
-	want := c.Expected.Cost
-	if string(got.Status) != want.Status || got.Reason != want.Reason || got.Source != want.Source || got.ComputedReason != want.ComputedReason {
-		t.Errorf("status %s reason %q source %s computed_reason %q, want %s %q %s %q", got.Status, got.Reason, got.Source, got.ComputedReason,
-			want.Status, want.Reason, want.Source, want.ComputedReason)
+func (c usageCase) compare(t *testing.T, m meter.Measured, cost meter.Cost) {
+	t.Helper()
+	want := c.Expected
+	c.compareUsage(t, m)
+	same(t, "usage_source", string(m.Source), want.UsageSource)
+	same(t, "complete", m.Complete, want.Complete)
+	if !slices.Equal(m.EstimatedFields, want.EstimatedFields) && len(m.EstimatedFields)+len(want.EstimatedFields) > 0 {
+		t.Errorf("estimated_fields = %q, want %q", m.EstimatedFields, want.EstimatedFields)
 	}
-	for name, pair := range map[string][2]*string{"cost": {text(got.USD), want.Cost}, "computed": {text(got.Computed), want.Computed},
-		"reported": {text(got.Reported), want.Reported}, "difference": {text(got.Difference), want.Difference}} {
-		if !equalUSD(pair[0], pair[1]) {
-			t.Errorf("%s %s, want %s", name, show(pair[0]), show(pair[1]))
+	for _, w := range want.Warnings {
+		if !slices.Contains(m.Warnings, w) {
+			t.Errorf("warnings = %q, want %q among them", m.Warnings, w)
 		}
 	}
-	if got.ServiceTier != want.ServiceTier || got.TierSource != want.TierSource || got.ContextTier != want.ContextTier || got.RowID != want.Row || got.Estimated != want.Estimated {
-		t.Errorf("tier %s by %s, context %q, row %q, estimated %t; want %s by %s, %q, %q, %t", got.ServiceTier, got.TierSource, got.ContextTier, got.RowID, got.Estimated,
-			want.ServiceTier, want.TierSource, want.ContextTier, want.Row, want.Estimated)
+	same(t, "status", string(cost.Status), want.Cost.Status)
+	same(t, "source", cost.Source, want.Cost.Source)
+	same(t, "reason", cost.Reason, want.Cost.Reason)
+	same(t, "computed_reason", cost.ComputedReason, want.Cost.ComputedReason)
+	same(t, "estimated", cost.Estimated, want.Cost.Estimated)
+	amount(t, "cost_usd", cost.USD, want.Cost.CostUSD)
+	amount(t, "computed_usd", cost.Computed, want.Cost.ComputedUSD)
+	amount(t, "reported_usd", cost.Reported, want.Cost.ReportedUSD)
+	if want.Cost.Source != meter.CostSourceBoth { // the two are then no figures for the same thing
+		amount(t, "difference_usd", cost.Difference, want.Cost.DifferenceUSD)
 	}
-	lines := map[string]string{}
-	for _, line := range got.Components {
-		cost := line.Cost
-		lines[line.Component] = line.Quantity + " = " + cost.String()
+	if want.Cost.ServiceTier != nil {
+		same(t, "service_tier", cost.ServiceTier, *want.Cost.ServiceTier)
 	}
-	expected := map[string]string{}
-	for _, line := range want.Components {
-		expected[line.Component] = line.Quantity + " = " + money.MustUSD(line.Cost).String()
+	if want.Cost.ContextTier != nil {
+		same(t, "context_tier", cost.ContextTier, *want.Cost.ContextTier)
 	}
-	if !maps.Equal(lines, expected) {
-		t.Errorf("components\n got %v\nwant %v", lines, expected)
+	if want.Cost.PriceRow != nil {
+		same(t, "price_row", cost.RowID, *want.Cost.PriceRow)
+	}
+	c.compareComponents(t, cost)
+}
+
+func (c usageCase) compareComponents(t *testing.T, cost meter.Cost) {
+	t.Helper()
+	line := func(name, quantity, cost string) string {
+		return name + " " + decimal(t, quantity).RatString() + " " + decimal(t, cost).RatString()
+	}
+	var got, want []string
+	for _, l := range cost.Components {
+		got = append(got, line(l.Component, l.Quantity, l.Cost.String()))
+	}
+	for _, l := range c.Expected.Cost.Components {
+		want = append(want, line(l.Component, l.Quantity, l.Cost))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("components = %+v, want %+v", cost.Components, c.Expected.Cost.Components)
 	}
 }
 
-func text(u *money.USD) *string {
-	if u == nil {
-		return nil
+// compareUsage holds every field against the case, both ways: what the case does not name is nought.
+func (c usageCase) compareUsage(t *testing.T, m meter.Measured) {
+	t.Helper()
+	u := m.Usage
+	got := map[string]string{}
+	for name, n := range map[string]int64{"input_tokens": u.InputTokens, "cached_input_tokens": u.CachedInputTokens, "cache_write_tokens": u.CacheWriteTokens,
+		"input_audio_tokens": u.InputAudioTokens, "input_image_tokens": u.InputImageTokens, "input_video_tokens": u.InputVideoTokens,
+		"cached_input_audio_tokens": u.CachedInputAudioTokens, "cached_input_image_tokens": u.CachedInputImageTokens,
+		"tool_input_tokens": u.ToolInputTokens, "output_tokens": u.OutputTokens, "reasoning_tokens": u.ReasoningTokens,
+		"output_audio_tokens": u.OutputAudioTokens, "output_image_tokens": u.OutputImageTokens, "citation_tokens": u.CitationTokens,
+		"total_tokens": u.TotalTokens(), "cache_write_by_ttl.5m": u.CacheWrite5mTokens, "cache_write_by_ttl.1h": u.CacheWrite1hTokens,
+		"cache_write_by_ttl.default": u.CacheWriteTokens - u.CacheWrite5mTokens - u.CacheWrite1hTokens} {
+		got[name] = fmt.Sprint(n)
 	}
-	s := u.String()
-	return &s
+	for name, quantity := range u.Counts {
+		got["counts."+name] = quantity
+	}
+	want := map[string]string{}
+	for name, raw := range c.Expected.Usage {
+		var parts map[string]json.RawMessage
+		if name == "cache_write_by_ttl" || name == "counts" {
+			if err := json.Unmarshal(raw, &parts); err != nil {
+				t.Fatal(err)
+			}
+			for part, n := range parts {
+				want[name+"."+part] = strings.Trim(string(n), `"`)
+			}
+			continue
+		}
+		want[name] = strings.Trim(string(raw), `"`)
+	}
+	for name := range want {
+		if _, known := got[name]; !known && decimal(t, want[name]).Sign() != 0 {
+			t.Errorf("usage.%s is missing, want %s", name, want[name])
+		}
+	}
+	for name, n := range got {
+		w := want[name]
+		if w == "" {
+			w = "0"
+		}
+		if decimal(t, n).Cmp(decimal(t, w)) != 0 {
+			t.Errorf("usage.%s = %s, want %s", name, n, w)
+		}
+	}
 }
 
-func show(s *string) string {
-	if s == nil {
-		return "null"
+func same[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s = %v, want %v", what, got, want)
 	}
-	return *s
 }
 
-func equalUSD(a, b *string) bool {
-	if a == nil || b == nil {
-		return a == b
+// amount compares dollars as numbers; null is not nought.
+func amount(t *testing.T, what string, got *money.USD, want *string) {
+	t.Helper()
+	switch {
+	case got == nil && want == nil:
+	case got == nil:
+		t.Errorf("%s = null, want %s", what, *want)
+	case want == nil:
+		t.Errorf("%s = %s, want null", what, got)
+	case got.Cmp(money.MustUSD(*want)) != 0:
+		t.Errorf("%s = %s, want %s", what, got, *want)
 	}
-	if *a == *b {
-		return true
+}
+
+func decimal(t *testing.T, text string) *big.Rat {
+	t.Helper()
+	r, ok := new(big.Rat).SetString(text)
+	if !ok {
+		t.Fatalf("%q is no decimal", text)
 	}
-	x, err := money.ParseUSD(strings.TrimPrefix(*a, "-"))
-	y, errB := money.ParseUSD(strings.TrimPrefix(*b, "-"))
-	return err == nil && errB == nil && x.Cmp(y) == 0 && strings.HasPrefix(*a, "-") == strings.HasPrefix(*b, "-")
+	return r
 }

@@ -1,347 +1,338 @@
 package provider
 
 import (
-	"bytes"
-	"strconv"
-	"strings"
-
 	"github.com/tidwall/gjson"
 
 	"p402.io/p402/meter"
 )
 
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+// openaiFrame reads whatever is shaped like OpenAI's answers in one pass over the frame's members: most frames of a
+// stream hold a few bytes of text and no usage, and must cost less than decoding them.
+func (p *UsageParser) openaiFrame(event string, data []byte) {
+	usage, choices, finished, items := []byte(nil), []byte(nil), false, []byte(nil)
+	kind, delta, item, response := []byte(nil), []byte(nil), []byte(nil), []byte(nil)
+	walkObject(data, func(key, value []byte) {
+		switch string(key) {
+		case "choices":
+			choices = value
+		case "usage":
+			usage = value
+		case "model":
+			p.echo(value)
+		case "service_tier":
+			p.served(value)
+		case "error":
+			p.failed = p.failed || !isNull(value)
+		case "type":
+			kind = value
+		case "delta":
+			delta = value
+		case "item":
+			item = value
+		case "output":
+			items = value
+		case "response":
+			response = value
+		case "status":
+			p.pending = string(value) == `"queued"` || string(value) == `"in_progress"`
+		case "x_groq", "timings", "usage_info", "duration", "data", "quality", "size", "meta":
+			p.openaiRare(string(key), value)
+		}
+	})
+	if choices != nil {
+		finished = p.choices(choices)
+	}
+	if isArray(items) && kind == nil {
+		p.plain = true
+		p.outputItems(items)
+	}
+	if kind != nil {
+		p.responseObject(text(kind), response)
+		p.typedEvent(text(kind), event, delta, item)
+	}
+	if isObject(usage) {
+		p.openaiUsage(usage)
+		// The chunk that include_usage adds has no choices, and so has a plain answer without any: nothing follows it.
+		p.final = choices == nil || emptyArray(choices) || finished || p.finishSeen
+	}
+}
 
-// chat reads a frame of OpenAI's chat form and its dialects: Groq's x_groq, llama.cpp's timings, Ollama's counts and
-// Cohere's billed units are told by their shape, as one address may speak either.
-func (p *UsageParser) chat(data []byte) {
-	p.countText(data)
+// openaiRare reads the members that only some vendors' answers have.
+func (p *UsageParser) openaiRare(key string, value []byte) {
+	switch key {
+	case "x_groq":
+		walkObject(value, func(key, v []byte) {
+			switch string(key) {
+			case "usage":
+				if isObject(v) {
+					p.openaiUsage(v)
+					p.final = true
+				}
+			case "error":
+				p.failed = p.failed || !isNull(v)
+			}
+		})
+	case "timings":
+		t := gjson.ParseBytes(value)
+		p.put(fTimedInput, t.Get("prompt_n"))
+		p.put(fTimedCached, t.Get("cache_n"))
+		p.put(fTimedOutput, t.Get("predicted_n"))
+	case "usage_info":
+		p.keepRaw(value)
+		p.wholeQuantity("pages", gjson.GetBytes(value, "pages_processed"))
+	case "duration":
+		v := gjson.ParseBytes(value)
+		if v.Type == gjson.String { // as it was written at first; it is no usage, so its spelling tells nothing
+			v = gjson.Parse(v.Str)
+		}
+		if seconds, ok := readDecimal(v); ok && p.work == workTranscribe && seconds[0] != '-' {
+			p.ours["audio_seconds"] = seconds
+		}
+	case "data":
+		if p.work == workImages {
+			n := int64(0)
+			walkArray(value, func([]byte) { n++ })
+			p.atLeast("images", n)
+		}
+	case "quality":
+		p.quality = text(value)
+	case "size":
+		p.size = text(value)
+	case "meta": // Cohere's answers to embeddings and reranking behind its OpenAI-shaped door
+		p.billed(gjson.GetBytes(value, "billed_units"))
+	}
+}
+
+// echo notes the model as the vendor names it: the first name that is one. Azure's first chunk has an empty one.
+func (p *UsageParser) echo(value []byte) {
 	if p.model == "" {
-		p.echo(gjson.GetBytes(data, "model"))
-	}
-	if tier := gjson.GetBytes(data, "service_tier"); tier.Type == gjson.String {
-		p.tier = tier.Str
-	}
-	if !p.terminal {
-		p.terminal = gjson.GetBytes(data, "choices.0.finish_reason").Type == gjson.String || gjson.GetBytes(data, "done").Bool() ||
-			gjson.GetBytes(data, "type").Str == "message-end"
-	}
-	switch {
-	case bytes.Contains(data, []byte(`"billed_units"`)):
-		for _, path := range []string{"usage.billed_units", "meta.billed_units", "delta.usage.billed_units", "response.meta.billed_units"} {
-			if u := gjson.GetBytes(data, path); u.IsObject() {
-				p.billedUnits(u)
-			}
-		}
-		return
-	case bytes.Contains(data, []byte(`eval_count"`)):
-		p.set("in", gjson.GetBytes(data, "prompt_eval_count"))
-		p.set("out", gjson.GetBytes(data, "eval_count"))
-		p.final = true
-	}
-	if bytes.Contains(data, []byte(`"usage"`)) { // most frames have none: looking for one word costs less than decoding
-		for _, path := range []string{"usage", "x_groq.usage"} {
-			if u := gjson.GetBytes(data, path); u.IsObject() {
-				p.openAI(u)
-				p.final = p.final || p.terminal || !gjson.GetBytes(data, "choices.0").Exists()
-				return
-			}
-		}
-	}
-	if timings := gjson.GetBytes(data, "timings"); timings.IsObject() && !p.seen {
-		p.set("in", timings.Get("prompt_n"))
-		if _, bad := wholeNumber(timings.Get("cache_n")); bad {
-			p.set("cached", timings.Get("cache_n"))
-			p.last["in"] += p.last["cached"]
-		}
-		p.set("out", timings.Get("predicted_n"))
-		p.final = true
+		p.model = text(value)
 	}
 }
 
-// countText adds the bytes of what a reader would see, for an estimate should no usage come.
-func (p *UsageParser) countText(data []byte) {
-	gjson.GetBytes(data, "choices").ForEach(func(_, choice gjson.Result) bool {
-		for _, side := range []string{"delta", "message"} {
-			if m := choice.Get(side); m.IsObject() {
-				p.message(m)
-			}
-		}
-		p.textBytes += int64(len(choice.Get("text").Str))
-		return true
-	})
-	if m := gjson.GetBytes(data, "message"); m.IsObject() { // Ollama and Cohere
-		p.message(m)
-	}
-	if gjson.GetBytes(data, "type").Str == "content-delta" {
-		p.textBytes += int64(len(gjson.GetBytes(data, "delta.message.content.text").Str))
+// served notes the tier that served the call; null keeps what was said.
+func (p *UsageParser) served(value []byte) {
+	if t := text(value); t != "" {
+		p.tier = t
 	}
 }
 
-func (p *UsageParser) message(m gjson.Result) {
-	content := m.Get("content")
-	p.textBytes += int64(len(content.Str)) + int64(len(m.Get("refusal").Str)) + int64(len(m.Get("reasoning_content").Str))
-	if content.IsArray() {
-		content.ForEach(func(_, part gjson.Result) bool {
-			p.textBytes += int64(len(part.Get("text").Str))
-			return true
+// choices counts the text of a chat's choices and reports whether one has finished.
+func (p *UsageParser) choices(list []byte) bool {
+	finished := false
+	walkArray(list, func(choice []byte) {
+		walkObject(choice, func(key, value []byte) {
+			switch string(key) {
+			case "delta":
+				p.streamed = true
+				p.messageText(value)
+			case "message":
+				p.plain = true
+				p.messageText(value)
+			case "text":
+				p.streamed = true
+				p.textBytes += textLen(value)
+			case "finish_reason":
+				finished = finished || !isNull(value)
+			}
 		})
-	}
-	m.Get("tool_calls").ForEach(func(_, call gjson.Result) bool {
-		p.textBytes += int64(len(call.Get("function.name").Str)) + int64(len(call.Get("function.arguments").Str))
-		return true
 	})
+	p.finishSeen = p.finishSeen || finished
+	return finished
 }
 
-// openAI reads a usage object of chat, completions, embeddings, responses, images and audio: totals inclusive, parts
-// beneath *_details. It is a snapshot: a field replaces what an earlier one said.
-func (p *UsageParser) openAI(u gjson.Result) {
-	p.first("in", u, "prompt_tokens", "input_tokens")
-	p.first("out", u, "completion_tokens", "output_tokens")
-	p.first("total", u, "total_tokens")
-	for _, side := range []string{"prompt_tokens_details", "input_tokens_details", "prompt_token_details", "input_token_details"} {
-		d := u.Get(side)
-		if !d.IsObject() {
-			continue
-		}
-		p.first("cached", d, "cached_tokens")
-		p.first("write", d, "cache_write_tokens", "cache_creation_tokens")
-		p.first("audio_in", d, "audio_tokens")
-		p.first("image_in", d, "image_tokens")
-		p.first("video_in", d, "video_tokens")
-		p.first("cached_audio", d, "cached_tokens_details.audio_tokens")
-		p.first("cached_image", d, "cached_tokens_details.image_tokens")
-	}
-	if _, known := p.last["cached"]; !known {
-		p.first("cached", u, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
-	}
-	p.first("reasoning", u, "completion_tokens_details.reasoning_tokens", "output_tokens_details.reasoning_tokens", "reasoning_tokens")
-	p.first("audio_out", u, "completion_tokens_details.audio_tokens", "output_tokens_details.audio_tokens", "output_token_details.audio_tokens")
-	p.first("image_out", u, "completion_tokens_details.image_tokens", "output_tokens_details.image_tokens", "output_token_details.image_tokens")
-	p.first("citation", u, "citation_tokens")
-	p.count("web_searches", u.Get("num_search_queries"))
-	if size := u.Get("search_context_size"); size.Type == gjson.String {
-		p.contextSize = size.Str
-	}
-	if tier := u.Get("service_tier"); tier.Type == gjson.String {
-		p.tier = tier.Str
-	}
-	p.bill(u)
-}
-
-// bill reads what a vendor says it charges: OpenRouter's cost, xAI's ticks of 1e-10 dollars, Perplexity's total.
-func (p *UsageParser) bill(u gjson.Result) {
-	family, _, _ := strings.Cut(p.api, ".")
-	is := func(name string) bool { return family == name || p.vendor == name }
-	switch {
-	case is("openrouter"):
-		p.byok = u.Get("is_byok").Bool()
-		p.reported = p.dollars(u.Get("cost"), 0, p.reported)
-		p.upstream = p.dollars(u.Get("cost_details.upstream_inference_cost"), 0, p.upstream)
-	case is("xai"):
-		p.reported = p.dollars(u.Get("cost_in_usd_ticks"), -10, p.reported)
-	case is("perplexity"):
-		p.reported = p.dollars(u.Get("cost.total_cost"), 0, p.reported)
-	}
-}
-
-// dollars is a figure's decimal text, shifted by a power of ten. One that is no amount is ignored, with a warning.
-func (p *UsageParser) dollars(v gjson.Result, shift int, before string) string {
-	switch {
-	case !v.Exists() || v.Type == gjson.Null:
-		return before
-	case v.Type != gjson.Number || strings.HasPrefix(v.Raw, "-"):
-		p.warn("reported_cost_invalid")
-		return ""
-	}
-	raw := v.Raw
-	if shift != 0 {
-		raw = plainNumber(raw) + "e" + strconv.Itoa(shift)
-	}
-	return plainNumber(raw)
-}
-
-// billedUnits reads Cohere's: what is billed, not what was counted. Image tokens come on top of the text.
-func (p *UsageParser) billedUnits(u gjson.Result) {
-	p.set("in", u.Get("input_tokens"))
-	p.set("out", u.Get("output_tokens"))
-	if v := u.Get("image_tokens"); v.Exists() && v.Type != gjson.Null {
-		p.set("image_in", v)
-		p.last["in"] += p.last["image_in"]
-	}
-	p.count("search_units", u.Get("search_units"))
-	p.count("pages", u.Get("pages"))
-	p.final = true
-}
-
-// responses reads a frame of the Responses form: usage comes with the terminal event, tool calls with the items.
-func (p *UsageParser) responses(data []byte) {
-	body := gjson.ParseBytes(data)
-	kind := body.Get("type").Str
-	switch kind {
-	case "response.completed", "response.incomplete", "response.failed":
-		p.terminal, p.final = true, true
-		body = body.Get("response")
-	case "response.created", "response.in_progress", "response.queued":
-		body = body.Get("response")
-	case "response.output_item.done":
-		p.item(body.Get("item"))
-		return
-	case "":
-		p.final = true
-	default:
-		if strings.HasSuffix(kind, ".delta") {
-			p.textBytes += int64(len(body.Get("delta").Str))
-		}
-		return
-	}
-	p.echo(body.Get("model"))
-	if tier := body.Get("service_tier"); tier.Type == gjson.String {
-		p.tier = tier.Str
-	}
-	if items := body.Get("output"); items.IsArray() && len(items.Raw) > 2 {
-		clear(p.itemCounts) // the whole list: what single events said of it is in it
-		items.ForEach(func(_, item gjson.Result) bool {
-			p.item(item)
-			if kind == "" {
-				item.Get("content").ForEach(func(_, part gjson.Result) bool {
-					p.textBytes += int64(len(part.Get("text").Str))
-					return true
+// messageText counts what a message or a piece of one says: its text, its reasoning where that is shown, its calls.
+func (p *UsageParser) messageText(message []byte) {
+	reasoning := int64(0)
+	walkObject(message, func(key, value []byte) {
+		switch string(key) {
+		case "content":
+			p.textBytes += contentLen(value)
+		case "refusal":
+			p.textBytes += textLen(value)
+		case "reasoning_content", "reasoning": // two names of one text
+			reasoning = max(reasoning, textLen(value))
+		case "tool_calls":
+			walkArray(value, func(call []byte) {
+				walkObject(call, func(key, function []byte) {
+					if string(key) == "function" {
+						p.functionText(function)
+					}
 				})
-			}
-			return true
-		})
+			})
+		case "function_call":
+			p.functionText(value)
+		}
+	})
+	p.textBytes += reasoning
+}
+
+func (p *UsageParser) functionText(function []byte) {
+	walkObject(function, func(key, value []byte) {
+		if k := string(key); k == "name" || k == "arguments" {
+			p.textBytes += textLen(value)
+		}
+	})
+}
+
+// openaiUsage takes one usage object as a snapshot.
+func (p *UsageParser) openaiUsage(raw []byte) {
+	p.keepRaw(raw)
+	u := gjson.ParseBytes(raw)
+	if p.put(fInput, u.Get("prompt_tokens")) {
+		p.chatShaped = true
+	} else {
+		p.put(fInput, u.Get("input_tokens"))
 	}
-	if u := body.Get("usage"); u.IsObject() {
-		p.openAI(u)
+	p.putFirst(fOutput, u, "completion_tokens", "output_tokens")
+	p.put(fTotal, u.Get("total_tokens"))
+	in := details(u, "prompt_tokens_details", "input_tokens_details", "input_token_details", "prompt_token_details")
+	out := details(u, "completion_tokens_details", "output_tokens_details", "output_token_details")
+	if !p.put(fCached, in.Get("cached_tokens")) {
+		p.putFirst(fCached, u, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+	}
+	p.put(fMissed, u.Get("prompt_cache_miss_tokens"))
+	if !p.putFirst(fWrite, in, "cache_write_tokens", "cache_creation_tokens") {
+		p.put(fWrite, u.Get("cache_write_tokens"))
+	}
+	p.put(fAudioIn, in.Get("audio_tokens"))
+	if !p.put(fImageIn, in.Get("image_tokens")) && p.work == workText {
+		p.put(fImageIn, u.Get("image_tokens"))
+	}
+	p.put(fVideoIn, in.Get("video_tokens"))
+	cached := in.Get("cached_tokens_details")
+	p.put(fCachedAudio, cached.Get("audio_tokens"))
+	p.put(fCachedImage, cached.Get("image_tokens"))
+	if !p.putFirst(fReasoning, out, "reasoning_tokens", "thinking_tokens") {
+		p.put(fReasoning, u.Get("reasoning_tokens"))
+	}
+	p.put(fAudioOut, out.Get("audio_tokens"))
+	p.put(fImageOut, out.Get("image_tokens"))
+	p.put(fTextOut, out.Get("text_tokens"))
+	p.put(fAccepted, out.Get("accepted_prediction_tokens"))
+	p.put(fRejected, out.Get("rejected_prediction_tokens"))
+	p.put(fCitation, u.Get("citation_tokens"))
+	p.openaiQuantities(u)
+	p.openaiCharge(u)
+}
+
+// details is the first of the objects that is there.
+func details(u gjson.Result, names ...string) gjson.Result {
+	for _, name := range names {
+		if d := u.Get(name); d.IsObject() {
+			return d
+		}
+	}
+	return gjson.Result{}
+}
+
+// openaiQuantities reads what a usage object counts beside tokens.
+func (p *UsageParser) openaiQuantities(u gjson.Result) {
+	p.wholeQuantity("web_searches", u.Get("num_search_queries"))
+	for _, name := range []string{"server_tool_use_details", "server_tool_use"} {
+		if n := u.Get(name + ".web_search_requests"); n.Type == gjson.Number {
+			p.wholeQuantity("web_searches", n)
+			break
+		}
+	}
+	if u.Get("type").Str == "duration" || p.work == workTranscribe {
+		p.quantity("audio_seconds", u.Get("seconds"))
+	}
+	p.quantity("audio_seconds", u.Get("prompt_audio_seconds"))
+	if tier := u.Get("service_tier").Str; tier != "" {
+		p.tier = tier
+	}
+	p.searchSize = firstOf(u.Get("search_context_size").Str, p.searchSize)
+	p.billed(u.Get("billed_units"))
+}
+
+// openaiCharge reads the vendor's own figure, where there is one. A field of that name from a vendor that does not bill
+// by it is no figure.
+func (p *UsageParser) openaiCharge(u gjson.Result) {
+	cost := u.Get("cost")
+	switch {
+	case u.Get("cost_in_usd_ticks").Exists():
+		p.charged(u.Get("cost_in_usd_ticks"), ticksExponent)
+	case cost.IsObject():
+		p.charged(cost.Get("total_cost"), "")
+	case p.by("openrouter"):
+		p.charged(cost, "")
+		if own := u.Get("is_byok"); own.IsBool() {
+			p.ownKey = own.Bool()
+		}
+		if up := u.Get("cost_details.upstream_inference_cost"); up.Exists() && up.Type != gjson.Null && p.ownKey {
+			text, ok := readDecimal(up)
+			p.upstream, p.badUp = text, !ok || text[0] == '-'
+			if p.badUp {
+				p.upstream = ""
+			}
+		}
 	}
 }
 
-// item counts a tool call that is charged by the piece.
-func (p *UsageParser) item(item gjson.Result) {
-	if item.Get("status").Str != "completed" {
+// ticksExponent turns xAI's ticks into dollars: 10,000,000,000 ticks are one.
+const ticksExponent = "e-10"
+
+// charged takes a reported cost: the last one said stands, and one that is no amount is none.
+func (p *UsageParser) charged(v gjson.Result, exponent string) {
+	if !v.Exists() || v.Type == gjson.Null {
 		return
 	}
-	switch item.Get("type").Str {
-	case "web_search_call":
-		if action := item.Get("action.type"); action.Str == "search" {
-			p.itemCounts["web_searches"]++
-		}
-	case "file_search_call":
-		p.itemCounts["file_searches"]++
+	text, ok := readDecimal(v)
+	if ok && exponent != "" {
+		text, ok = readDecimal(gjson.Result{Type: gjson.Number, Raw: text + exponent})
 	}
+	p.reported, p.badCost = text, !ok || text[0] == '-'
 }
 
-// images reads an answer that is pictures: its output is image even where no details say so.
-func (p *UsageParser) images(data []byte) {
-	p.echo(gjson.GetBytes(data, "model"))
-	if list := gjson.GetBytes(data, "data"); list.IsArray() {
-		p.itemCounts["images"] = int64(len(list.Array()))
+// inclusiveUsage is for shapes whose totals hold their parts: OpenAI's and what is modelled on it.
+func (p *UsageParser) inclusiveUsage() meter.Usage {
+	in, out, reasoning, cached := p.n(fInput), p.n(fOutput), p.n(fReasoning), p.n(fCached)
+	switch {
+	case p.has(fInput):
+	case p.has(fMissed):
+		in = cached + p.n(fMissed)
+	case p.has(fTimedInput) && !p.has(fOutput):
+		in, cached, out = p.n(fTimedInput)+p.n(fTimedCached), p.n(fTimedCached), p.n(fTimedOutput)
 	}
-	if u := gjson.GetBytes(data, "usage"); u.IsObject() {
-		p.openAI(u)
-		if !u.Get("output_tokens_details").IsObject() {
-			p.set("image_out", u.Get("output_tokens"))
-		}
+	if !p.has(fOutput) && p.has(fInput) && p.has(fTotal) && p.work == workText {
+		out = max(p.n(fTotal)-in, 0)
 	}
-}
-
-// transcription reads tokens or seconds.
-func (p *UsageParser) transcription(data []byte) {
-	body := gjson.ParseBytes(data)
-	p.echo(body.Get("model"))
-	switch u := body.Get("usage"); {
-	case u.Get("type").Str == "duration":
-		p.count("audio_seconds", u.Get("seconds"))
-	case u.IsObject():
-		p.openAI(u)
-	default:
-		if v := body.Get("duration"); v.Type == gjson.Number && !strings.HasPrefix(v.Raw, "-") {
-			p.counts["audio_seconds"] = plainNumber(v.Raw)
-		}
+	if p.imagesApart {
+		in += p.n(fImageIn)
 	}
-}
-
-// usage is what the snapshots come to, in the ledger's vocabulary.
-func (p *UsageParser) usage() meter.Usage {
-	u := meter.Usage{InputTokens: p.last["in"], OutputTokens: p.last["out"], CachedInputTokens: p.last["cached"], CacheWriteTokens: p.last["write"],
-		CacheWrite5mTokens: p.last["write_5m"], CacheWrite1hTokens: p.last["write_1h"],
-		InputAudioTokens: p.last["audio_in"], InputImageTokens: p.last["image_in"], InputVideoTokens: p.last["video_in"],
-		CachedInputAudioTokens: p.last["cached_audio"], CachedInputImageTokens: p.last["cached_image"], ToolInputTokens: p.last["tool_in"],
-		ReasoningTokens: p.last["reasoning"], OutputAudioTokens: p.last["audio_out"], OutputImageTokens: p.last["image_out"], CitationTokens: p.last["citation"]}
-	for name, n := range p.itemCounts {
-		if n > 0 && name != "images" {
-			p.counts[name] = itoa(n)
-		}
+	if p.chatShaped {
+		out, reasoning = p.settleReasoning(in, out, reasoning)
 	}
-	if len(p.counts) > 0 {
-		u.Counts = p.counts
+	p.sums(in+out, in+p.n(fOutput), in+out+p.n(fCitation))
+	u := meter.Usage{InputTokens: in, OutputTokens: out, CachedInputTokens: cached, CacheWriteTokens: p.n(fWrite),
+		InputAudioTokens: p.n(fAudioIn), InputImageTokens: p.n(fImageIn), InputVideoTokens: p.n(fVideoIn),
+		CachedInputAudioTokens: p.n(fCachedAudio), CachedInputImageTokens: p.n(fCachedImage),
+		ReasoningTokens: reasoning, OutputAudioTokens: p.n(fAudioOut), OutputImageTokens: p.n(fImageOut), CitationTokens: p.n(fCitation)}
+	// What a speech or an image endpoint makes is speech or images, whether it says so or not.
+	rest := max(out-reasoning-p.n(fTextOut), 0)
+	if p.work == workImages && !p.has(fImageOut) {
+		u.OutputImageTokens = rest
 	}
-	switch p.form() {
-	case formAnthropic:
-		p.anthropicTotals(&u)
-	case formGemini:
-		p.geminiTotals(&u)
-	case formBedrock:
-		p.bedrockTotals(&u)
-	case formChat, formResponses, formImages, formTranscription, formSpeech, formOCR:
-		p.settleReasoning(&u)
+	if p.work == workSpeech && !p.has(fAudioOut) {
+		u.OutputAudioTokens = rest
 	}
 	return u
 }
 
-// settleReasoning decides whether reasoning is inside the output or beside it: by the total, not by the vendor.
-func (p *UsageParser) settleReasoning(u *meter.Usage) {
-	total, told := p.last["total"]
-	family, _, _ := strings.Cut(p.api, ".")
-	sum := u.InputTokens + u.OutputTokens
+// settleReasoning settles where a chat's reasoning stands: the total decides, not the vendor's name. Two vendors need
+// their own reading, because their total leaves no trace of it or is the only trace: Perplexity's research counts
+// reasoning beside its total, and Gemini's OpenAI door shows it in the total alone.
+func (p *UsageParser) settleReasoning(in, out, reasoning int64) (int64, int64) {
+	total := p.n(fTotal)
+	google := p.by("gemini") || p.by("google") || p.by("vertex")
 	switch {
-	case family == "perplexity" && u.ReasoningTokens > u.OutputTokens:
-		u.OutputTokens += u.ReasoningTokens // its total leaves them out, its bill does not
-	case !told || total == sum:
-	case u.ReasoningTokens > 0 && total == sum+u.ReasoningTokens:
-		u.OutputTokens += u.ReasoningTokens
-	case p.api == "gemini.openai_chat" && total > sum && u.ReasoningTokens == 0:
-		u.ReasoningTokens = total - sum // hidden: only the total shows it
-		u.OutputTokens = total - u.InputTokens
-	default:
-		if _, out := p.last["out"]; out || total != u.InputTokens {
-			p.warn("total_mismatch")
-		}
+	case reasoning > 0 && p.has(fTotal) && total == in+out+reasoning,
+		reasoning > 0 && p.by("perplexity"),
+		reasoning > 0 && !p.has(fTotal) && p.by("xai"):
+		return out + reasoning, reasoning
+	case google && p.has(fTotal) && p.has(fOutput) && total > in+out:
+		return total - in, max(reasoning, total-in-out)
 	}
-}
-
-func promptBytes(request []byte) int64 {
-	var n int64
-	content := func(v gjson.Result) {
-		n += int64(len(v.Str))
-		if v.IsArray() {
-			v.ForEach(func(_, part gjson.Result) bool {
-				if part.Type == gjson.String {
-					n += int64(len(part.Str))
-				}
-				n += int64(len(part.Get("text").Str))
-				return true
-			})
-		}
-	}
-	body := gjson.ParseBytes(request)
-	body.Get("messages").ForEach(func(_, message gjson.Result) bool {
-		content(message.Get("content"))
-		return true
-	})
-	content(body.Get("prompt"))
-	if input := body.Get("input"); input.IsArray() && input.Get("0").IsObject() {
-		input.ForEach(func(_, item gjson.Result) bool {
-			content(item.Get("content"))
-			return true
-		})
-	} else {
-		content(input)
-	}
-	body.Get("contents").ForEach(func(_, message gjson.Result) bool {
-		content(message.Get("parts"))
-		return true
-	})
-	return n
+	return out, reasoning
 }
