@@ -463,7 +463,7 @@ func TestA131_TheWalletWasUsedElsewhere(t *testing.T) {
 func TestManyThatWaitToBeFinalDoNotStarveANewPayment(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	lease, err := r.db.AcquireLease(t.Context(), devchain.Network, "list", r.now(), r.now().Add(time.Second))
+	_, err := r.db.AcquireLease(t.Context(), devchain.Network, "list", r.now(), r.now().Add(time.Second))
 	r.must(err)
 	for range 3 {
 		p := r.owed("payer-1")
@@ -473,7 +473,7 @@ func TestManyThatWaitToBeFinalDoNotStarveANewPayment(t *testing.T) {
 		r.must(r.db.Record(t.Context(), p, m, nil))
 		r.wait(time.Second)
 	}
-	lease, err = r.db.AcquireLease(t.Context(), devchain.Network, "list", r.now(), r.now().Add(time.Second))
+	lease, err := r.db.AcquireLease(t.Context(), devchain.Network, "list", r.now(), r.now().Add(time.Second))
 	r.must(err)
 	fresh := r.owed("payer-2")
 	work, err := r.db.Work(t.Context(), lease, 2)
