@@ -106,7 +106,11 @@ func (a *Auth) lookup(ctx context.Context, hash [32]byte) (meter.Caller, error) 
 	if len(a.cache) >= maxCachedKeys {
 		a.cache = map[[32]byte]cachedCaller{}
 	}
-	a.cache[hash] = cachedCaller{caller, now.Add(keyTTL)}
+	until := now.Add(keyTTL)
+	if caller.ExpiresAt != nil && caller.ExpiresAt.Before(until) {
+		until = *caller.ExpiresAt // a key ends exactly then, not when the cache forgets it
+	}
+	a.cache[hash] = cachedCaller{caller, until}
 	return caller, nil
 }
 

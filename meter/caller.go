@@ -2,7 +2,11 @@
 // goroutine, so that every price and decision can be recomputed from its inputs for ever.
 package meter
 
-import "p402.io/p402/internal/id"
+import (
+	"time"
+
+	"p402.io/p402/internal/id"
+)
 
 // Scope is one thing a key may do (PRODUCT §6).
 type Scope string
@@ -50,7 +54,8 @@ type Caller struct {
 	Scopes        []Scope
 	Override      Override
 	Defaults      Attribution
-	AllowedModels []string // empty = every model
+	AllowedModels []string   // empty = every model
+	ExpiresAt     *time.Time // when the key ends; nil = never
 	Payer         string
 }
 

@@ -65,6 +65,8 @@ func body(c *gin.Context) ([]byte, error) {
 		return nil, err
 	}
 	switch trimmed := bytes.TrimSpace(raw); {
+	case tooDeep(raw):
+		return nil, fault.New(fault.KindTooLarge, "BODY_TOO_DEEP", "the body is nested more than 64 deep")
 	case !utf8.Valid(raw):
 		return nil, fault.New(fault.KindInvalid, "INVALID_JSON", "the body is not UTF-8")
 	case len(trimmed) == 0 || trimmed[0] != '{' || !json.Valid(trimmed):
@@ -74,12 +76,9 @@ func body(c *gin.Context) ([]byte, error) {
 }
 
 func strict(c *gin.Context, raw []byte, into any) error {
-	w := walker{}
-	if err := w.walk(raw, reflect.TypeOf(into).Elem(), "", 0); err != nil {
+	w := walker{tolerant: c.Query(lenient) == "1"}
+	if err := w.walk(raw, reflect.TypeOf(into).Elem(), ""); err != nil {
 		return err
-	}
-	if len(w.unknown) > 0 && c.Query(lenient) != "1" {
-		return fault.Field(fault.KindInvalid, "UNKNOWN_FIELD", w.unknown[0], "is not a field of this request")
 	}
 	c.Set(ignoredKey, w.unknown)
 	if err := json.Unmarshal(raw, into); err != nil {
@@ -90,13 +89,34 @@ func strict(c *gin.Context, raw []byte, into any) error {
 
 // walker goes through a body beside the Go type that will take it, and finds what encoding/json lets pass: names that come
 // twice, names in another case, unknown names, text that no column can hold. Refusals name the path and repeat no value.
-type walker struct{ unknown []string }
+type walker struct {
+	tolerant bool // unknown names are noted, not refused
+	unknown  []string
+}
+
+// tooDeep counts brackets outside texts, in one pass, before anything recursive meets the body.
+func tooDeep(raw []byte) bool {
+	depth, inText := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch b := raw[i]; {
+		case inText && b == '\\':
+			i++
+		case b == '"':
+			inText = !inText
+		case inText:
+		case b == '{' || b == '[':
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case b == '}' || b == ']':
+			depth--
+		}
+	}
+	return false
+}
 
 // walk checks one value. t is nil below an unknown field and in free objects.
-func (w *walker) walk(raw json.RawMessage, t reflect.Type, path string, depth int) error {
-	if depth > maxDepth {
-		return fault.New(fault.KindTooLarge, "BODY_TOO_DEEP", "the body is nested more than 64 deep")
-	}
+func (w *walker) walk(raw json.RawMessage, t reflect.Type, path string) error {
 	raw = bytes.TrimSpace(raw)
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -111,14 +131,14 @@ func (w *walker) walk(raw json.RawMessage, t reflect.Type, path string, depth in
 	}
 	switch raw[0] {
 	case '{':
-		return w.object(raw, t, path, depth)
+		return w.object(raw, t, path)
 	case '[':
-		return w.list(raw, t, path, depth)
+		return w.list(raw, t, path)
 	}
 	return nil
 }
 
-func (w *walker) object(raw json.RawMessage, t reflect.Type, path string, depth int) error {
+func (w *walker) object(raw json.RawMessage, t reflect.Type, path string) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if _, err := dec.Token(); err != nil {
 		return err
@@ -146,7 +166,7 @@ func (w *walker) object(raw json.RawMessage, t reflect.Type, path string, depth 
 		if err != nil {
 			return err
 		}
-		if err := w.walk(value, below, here, depth+1); err != nil {
+		if err := w.walk(value, below, here); err != nil {
 			return err
 		}
 	}
@@ -172,11 +192,14 @@ func (w *walker) field(t reflect.Type, name, path string) (reflect.Type, error) 
 			return nil, fault.Field(fault.KindInvalid, "UNKNOWN_FIELD", path, "is written "+tag)
 		}
 	}
+	if !w.tolerant {
+		return nil, fault.Field(fault.KindInvalid, "UNKNOWN_FIELD", path, "is not a field of this request")
+	}
 	w.unknown = append(w.unknown, path)
 	return nil, nil
 }
 
-func (w *walker) list(raw json.RawMessage, t reflect.Type, path string, depth int) error {
+func (w *walker) list(raw json.RawMessage, t reflect.Type, path string) error {
 	var items []json.RawMessage
 	if err := json.Unmarshal(raw, &items); err != nil {
 		return err
@@ -186,7 +209,7 @@ func (w *walker) list(raw json.RawMessage, t reflect.Type, path string, depth in
 		below = t.Elem()
 	}
 	for i, item := range items {
-		if err := w.walk(item, below, index(path, i), depth+1); err != nil {
+		if err := w.walk(item, below, index(path, i)); err != nil {
 			return err
 		}
 	}

@@ -111,8 +111,9 @@ func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (meter.Caller, err
 		ID, TenantID, Prefix, Override  string
 		Livemode                        bool
 		Scopes, Defaults, AllowedModels []byte
+		ExpiresAt                       *time.Time
 	}
-	res := s.db.WithContext(ctx).Raw(`SELECT id, tenant_id, prefix, override, livemode, scopes, defaults, allowed_models FROM keys
+	res := s.db.WithContext(ctx).Raw(`SELECT id, tenant_id, prefix, override, livemode, scopes, defaults, allowed_models, expires_at FROM keys
 		WHERE hash = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`, hash[:], s.now()).Scan(&r)
 	if res.Error != nil {
 		return meter.Caller{}, res.Error
@@ -120,7 +121,7 @@ func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (meter.Caller, err
 	if res.RowsAffected == 0 {
 		return meter.Caller{}, errKey
 	}
-	c := meter.Caller{TenantID: id.Tenant(r.TenantID), KeyID: id.Key(r.ID), KeyPrefix: r.Prefix, Livemode: r.Livemode, Override: meter.Override(r.Override)}
+	c := meter.Caller{TenantID: id.Tenant(r.TenantID), KeyID: id.Key(r.ID), KeyPrefix: r.Prefix, Livemode: r.Livemode, Override: meter.Override(r.Override), ExpiresAt: r.ExpiresAt}
 	err := errors.Join(json.Unmarshal(r.Scopes, &c.Scopes), json.Unmarshal(r.Defaults, &c.Defaults), json.Unmarshal(r.AllowedModels, &c.AllowedModels))
 	return c, err
 }
