@@ -82,3 +82,16 @@ func TestComposeFileNamesOnlySettingsThatExist(t *testing.T) {
 		t.Errorf("the gateway's database is %q, not the service beside it", url)
 	}
 }
+
+// Without a settlement section no wallet, chain or payment setting is looked at, however wrong it may be.
+func TestD4_MeteringReadsNoPaymentSetting(t *testing.T) {
+	t.Setenv("P402_SETTLEMENT_KEY", "not a key")
+	path := filepath.Join(t.TempDir(), "p402.yaml")
+	if err := os.WriteFile(path, []byte(sound), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := loadConfig(path)
+	if err != nil || cfg.Settlement != nil {
+		t.Fatalf("settlement %+v, %v", cfg.Settlement, err)
+	}
+}
