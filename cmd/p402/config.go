@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -21,7 +22,9 @@ import (
 type fileConfig struct {
 	Listen      string `yaml:"listen"`
 	DatabaseURL string `yaml:"database_url"`
-	Vendor      struct {
+	// Origins is the web origins whose pages may call the keyed surfaces; none by default.
+	Origins []string `yaml:"origins"`
+	Vendor  struct {
 		Name         string `yaml:"name"`
 		BaseURL      string `yaml:"base_url"`
 		APIKey       string `yaml:"api_key"`
@@ -139,7 +142,12 @@ func (f fileConfig) check() (app.Config, error) {
 	case f.Vendor.Name == "":
 		return app.Config{}, errors.New("vendor.name (P402_VENDOR_NAME) is not set: give the vendor a short name, such as openrouter")
 	}
-	c := app.Config{Listen: f.Listen, DatabaseURL: f.DatabaseURL, Vendor: app.Vendor{Name: f.Vendor.Name, BaseURL: f.Vendor.BaseURL, APIKey: f.Vendor.APIKey,
+	for _, origin := range f.Origins {
+		if u, err := url.Parse(origin); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Scheme+"://"+u.Host != origin {
+			return app.Config{}, fmt.Errorf("origins: %q is not an origin such as https://app.example.com", origin)
+		}
+	}
+	c := app.Config{Listen: f.Listen, DatabaseURL: f.DatabaseURL, Origins: f.Origins, Vendor: app.Vendor{Name: f.Vendor.Name, BaseURL: f.Vendor.BaseURL, APIKey: f.Vendor.APIKey,
 		AllowPrivate: f.Vendor.AllowPrivate, TestKeys: f.Vendor.TestKeys}, Aliases: f.Aliases}
 	for i, p := range f.Providers {
 		v, err := p.vendor(i)

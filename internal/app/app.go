@@ -42,6 +42,8 @@ type Config struct {
 	// Aliases are names of the operator's own, each for an ordered list of models: the first, and its fallbacks.
 	Aliases    map[string][]string
 	Settlement *Settlement // nil: metering only; no chain setting is read
+	// Origins is the web origins whose pages may call the keyed surfaces; none by default.
+	Origins []string
 	// Alone says that no other node serves this database: calls that a crash left open are then closed at once on start.
 	Alone bool
 	// CallTimeout bounds one call. 0 = 5 minutes.
@@ -165,7 +167,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	surfaces = append(surfaces, openapi.Surface{}) // last: it describes what the others have registered
 	a.sweeper = &call.Sweeper{Runner: runner, Every: time.Second, Limit: 100}
-	a.handler = gateway.NewRouter(gateway.Config{Log: a.log, IDs: a.IDs, Now: now, Observe: a.metrics.observe}, surfaces...)
+	a.handler = gateway.NewRouter(gateway.Config{Log: a.log, IDs: a.IDs, Now: now, Origins: a.cfg.Origins, Observe: a.metrics.observe}, surfaces...)
 	return nil
 }
 
