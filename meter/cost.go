@@ -1,8 +1,8 @@
 package meter
 
 import (
-	"math/big"
-	"sort"
+	"strconv"
+	"strings"
 	"time"
 
 	"p402.io/p402/internal/money"
@@ -19,6 +19,14 @@ const (
 	CostStatusNoCharge CostStatus = "no_charge"
 )
 
+// Where the effective cost comes from.
+const (
+	CostSourceNone     = "none"
+	CostSourceComputed = "computed"               // our rates on the counts
+	CostSourceReported = "reported"               // the vendor's own figure
+	CostSourceBoth     = "reported_plus_computed" // a router's fee, and our figure for the vendor behind it
+)
+
 // Component is one line of a cost's arithmetic: quantity x rate / per.
 type Component struct {
 	Component string    `json:"component"`
@@ -28,38 +36,44 @@ type Component struct {
 	Cost      money.USD `json:"cost"`
 }
 
-// Cost is what a vendor takes for one attempt. USD nil means unknown, which is never 0.
+// Cost is what a vendor takes for one attempt. USD nil means unknown, which is never 0. Each amount is rounded once,
+// half-even at 18 places; components are rounded for themselves and may differ from their sum in the last place.
 type Cost struct {
-	Status      CostStatus
-	USD         *money.USD
-	Source      string // computed | reported | none
-	Computed    *money.USD
-	Reported    *money.USD
-	Difference  *money.USD // reported - computed
-	Reason      string
-	Components  []Component
-	RowID       string
-	ServiceTier string
-	TierSource  string
-	ContextTier string
-	Estimated   bool
+	Status         CostStatus
+	USD            *money.USD
+	Source         string // one of the CostSource words
+	Computed       *money.USD
+	Reported       *money.USD
+	Difference     *money.USD // reported - computed, where both are figures for the same thing
+	Reason         string     // why there is no cost
+	ComputedReason string     // why there is no computed cost, where the reported one stands
+	Components     []Component
+	RowID          string
+	ServiceTier    string
+	TierSource     string // response | endpoint | request | default
+	ContextTier    string // base | gt_<tokens>; "" if no rates were found
+	Estimated      bool
 }
 
 // PricedCall is what pricing needs to know of a call beside its usage.
 type PricedCall struct {
-	Provider string
-	Model    string // as sent
-	Tier     string // as asked for; the tier that the answer reports wins
-	At       time.Time
+	Provider  string // whose prices; "" = anybody's
+	Model     string // as sent; the one that the answer names is looked up first
+	Tier      string // as asked for, if the caller of Price knows better than the request; what the answer reports wins
+	Batch     bool   // asked for through a batch endpoint
+	Region    string // of the endpoint, as the rows name it
+	StartedAt time.Time
+	At        time.Time // completed; decides which row is in force
 }
 
 // Price is the exact cost of what was measured, by the row in force when the call completed.
 func (c RateCard) Price(m Measured, call PricedCall) Cost {
-	out := Cost{Source: "none", ServiceTier: "default", TierSource: "default", Estimated: m.Source == UsageEstimated || m.Source == UsagePartial}
+	out := Cost{Source: CostSourceNone, Estimated: m.Source == UsageEstimated || m.Source == UsagePartial}
+	out.chooseTier(m, call)
 	switch {
 	case m.HTTPStatus >= 400:
 		zero := money.Zero
-		out.Status, out.USD, out.Reason = CostStatusNoCharge, &zero, "http_error"
+		out.Status, out.USD, out.Computed, out.Reason = CostStatusNoCharge, &zero, &zero, "http_error"
 		return out
 	case m.Rejected != "":
 		out.Status, out.Reason = CostStatusRejected, m.Rejected
@@ -68,111 +82,73 @@ func (c RateCard) Price(m Measured, call PricedCall) Cost {
 		out.Status, out.Reason = CostStatusUnpriced, "no_usage"
 		return out.reported(m)
 	}
-	row, ok := c.Lookup(call.At, m.Model, call.Model)
+	row, ok := c.LookupFor(call.Provider, call.At, m.Model, call.Model)
 	if !ok {
 		out.Status, out.Reason = CostStatusUnpriced, "unknown_model"
 		return out.reported(m)
 	}
 	out.RowID = row.ID
-	out.chooseTier(m, call)
-	rates, context, ok := row.ratesFor(out.ServiceTier, m.InputTokens)
+	rates, context, ok := row.ratesFor(out.ServiceTier, m.InputTokens, call)
 	if !ok {
 		out.Status, out.Reason = CostStatusUnpriced, "no_rate_for_service_tier"
 		return out.reported(m)
 	}
 	out.ContextTier = context
-	if out.Reason = out.sum(m.Usage, rates, row.Fees); out.Reason != "" {
-		out.Status, out.Components = CostStatusUnpriced, nil
+	facts := out.facts(m, call)
+	sum := arithmetic{factor: row.factor(facts)}
+	if out.Reason = sum.tokens(m.Usage, rates); out.Reason == "" {
+		out.Reason = sum.fees(m.Counts, row.Fees, facts)
+	}
+	if out.Reason != "" {
+		out.Status = CostStatusUnpriced
 		return out.reported(m)
 	}
+	usd := money.FromRat(&sum.total)
+	out.Status, out.Source, out.USD, out.Computed, out.Components = CostStatusPriced, CostSourceComputed, &usd, &usd, sum.lines
 	return out.reported(m)
 }
 
-// chooseTier: the tier the answer reports, else the one asked for. Vendors' words for the ordinary tier are one.
+// facts are the settings of a call that conditions and choices of a row are about.
+func (c Cost) facts(m Measured, call PricedCall) map[string]string {
+	quality, size, _ := strings.Cut(m.ImageKind, ":")
+	return map[string]string{"region": call.Region, "inference_geo": m.InferenceGeo, "service_tier": c.ServiceTier,
+		"context_tier": c.ContextTier, "provider": call.Provider, "batch": strconv.FormatBool(call.Batch),
+		"search_context_size": m.SearchContextSize, "image_kind": m.ImageKind, "image_quality": quality, "image_size": size}
+}
+
+// chooseTier: the tier that the answer reports, else the endpoint's, else the one asked for.
 func (c *Cost) chooseTier(m Measured, call PricedCall) {
-	for _, tier := range []struct{ name, source string }{{m.ServiceTier, "response"}, {call.Tier, "request"}} {
-		switch tier.name {
-		case "", "default", "standard", "on_demand", "auto", "unspecified", "null":
-			continue
-		}
-		c.ServiceTier, c.TierSource = tier.name, tier.source
-		return
+	c.ServiceTier, c.TierSource = "default", "default"
+	asked := call.Tier
+	if asked == "" {
+		asked = m.AskedTier
+	}
+	switch tier := tierName(asked); {
+	case call.Batch:
+		c.ServiceTier, c.TierSource = "batch", "endpoint"
+	case tier != "" && tier != "default":
+		c.ServiceTier, c.TierSource = tier, "request"
+	}
+	// A vendor that repeats the ordinary tier where nothing else was asked for tells nothing new.
+	if served := tierName(m.ServiceTier); served != "" && (served != "default" || c.ServiceTier != "default") {
+		c.ServiceTier, c.TierSource = served, "response"
 	}
 }
 
-func (r RateRow) ratesFor(tier string, input int64) (Rates, string, bool) {
-	rates, sizes := r.Rates, r.ContextTiers
-	if tier != "default" {
-		t, ok := r.ServiceTiers[tier]
-		if !ok {
-			return nil, "", false
-		}
-		rates, sizes = t.Rates, t.ContextTiers
+// tierName is a vendor's word for a tier in the price book's words; "" if it leaves the tier open. Google spells its
+// tiers in several ways, and Vertex as kinds of traffic.
+func tierName(word string) string {
+	name := strings.ToLower(word)
+	for _, prefix := range []string{"service_tier_", "traffic_type_"} {
+		name = strings.TrimPrefix(name, prefix)
 	}
-	context, above := "base", int64(-1)
-	for _, size := range sizes {
-		if input > size.InputTokensGT && size.InputTokensGT > above {
-			rates, above = size.Rates, size.InputTokensGT
-			context = "gt_" + big.NewInt(above).String()
-		}
+	switch name {
+	case "", "auto", "unspecified", "null":
+		return ""
+	case "default", "standard", "on_demand", "standard_only":
+		return "default"
 	}
-	return rates, context, true
-}
-
-// sum adds every token class and fee once, exactly, and rounds once at the end; it returns why it cannot.
-func (c *Cost) sum(u Usage, rates Rates, fees map[string]Fee) string {
-	merged := map[string]int64{}
-	for class, tokens := range classes(u) {
-		if tokens == 0 {
-			continue
-		}
-		_, from, ok := rates.find(class)
-		if !ok {
-			return "no_rate_for_class:" + class
-		}
-		merged[from] += tokens
-	}
-	total := new(big.Rat)
-	million := big.NewRat(1_000_000, 1)
-	for _, class := range sorted(merged) {
-		rate := rates[class]
-		cost := ratio(new(big.Rat).Mul(rate.Rat(), new(big.Rat).SetInt64(merged[class])), million)
-		total.Add(total, cost)
-		c.Components = append(c.Components, Component{class, big.NewInt(merged[class]).String(), rate, "1000000", money.FromRat(cost)})
-	}
-	for _, name := range sortedKeys(u.Counts) {
-		quantity, ok := new(big.Rat).SetString(u.Counts[name])
-		if !ok || quantity.Sign() == 0 || name == "web_fetches" {
-			continue
-		}
-		fee, ok := fees[name]
-		if !ok {
-			return "no_rate_for_fee:" + name
-		}
-		cost := ratio(new(big.Rat).Mul(fee.Price.Rat(), quantity), fee.Per.Rat())
-		total.Add(total, cost)
-		c.Components = append(c.Components, Component{name, u.Counts[name], fee.Price, fee.Per.String(), money.FromRat(cost)})
-	}
-	usd := money.FromRat(total)
-	c.Status, c.Source, c.USD, c.Computed = CostStatusPriced, "computed", &usd, &usd
-	return ""
-}
-
-// classes splits a usage so that every token is in exactly one class.
-func classes(u Usage) map[string]int64 {
-	write := u.CacheWriteTokens - u.CacheWrite5mTokens - u.CacheWrite1hTokens
-	cachedText := u.CachedInputTokens - u.CachedInputAudioTokens - u.CachedInputImageTokens
-	audio, image := u.InputAudioTokens-u.CachedInputAudioTokens, u.InputImageTokens-u.CachedInputImageTokens
-	fresh := u.InputTokens - u.CachedInputTokens - u.CacheWriteTokens - audio - image - u.InputVideoTokens
-	if fresh < 0 { // parts overlap in a way the wire does not tell: the written part keeps its rate
-		write = max(write+fresh, 0)
-		fresh = 0
-	}
-	return map[string]int64{"input": fresh, "cached_input": cachedText, "cached_input_audio": u.CachedInputAudioTokens,
-		"cached_input_image": u.CachedInputImageTokens, "cache_write": write, "cache_write_5m": u.CacheWrite5mTokens,
-		"cache_write_1h": u.CacheWrite1hTokens, "input_audio": audio, "input_image": image, "input_video": u.InputVideoTokens,
-		"output": u.OutputTokens - u.ReasoningTokens - u.OutputAudioTokens - u.OutputImageTokens, "reasoning": u.ReasoningTokens,
-		"output_audio": u.OutputAudioTokens, "output_image": u.OutputImageTokens, "citation": u.CitationTokens}
+	return strings.TrimPrefix(name, "on_demand_")
 }
 
 // reported lets a vendor's own figure win and keeps ours beside it.
@@ -180,23 +156,24 @@ func (c Cost) reported(m Measured) Cost {
 	if m.ReportedCost == "" {
 		return c
 	}
-	usd, err := money.ParseUSD(m.ReportedCost)
-	if err != nil || usd.Sign() < 0 {
+	figure, err := money.ParseUSD(m.ReportedCost)
+	if err != nil || figure.Sign() < 0 {
 		return c
 	}
-	c.Status, c.Source, c.USD, c.Reported = CostStatusPriced, "reported", &usd, &usd
+	usd := money.FromRat(figure.Rat())
+	c.Reported = &usd
+	if m.ReportedPartly {
+		if c.Computed != nil { // without it the larger part is unknown, and so is the whole
+			whole := usd.Add(*c.Computed)
+			c.USD, c.Source = &whole, CostSourceBoth
+		}
+		return c
+	}
+	c.ComputedReason, c.Reason = c.Reason, ""
+	c.Status, c.Source, c.USD = CostStatusPriced, CostSourceReported, &usd
 	if c.Computed != nil {
 		gap := usd.Sub(*c.Computed)
 		c.Difference = &gap
 	}
 	return c
-}
-
-func sorted(m map[string]int64) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	return keys
 }

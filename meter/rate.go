@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/big"
@@ -12,6 +13,10 @@ import (
 // Rates are US dollars per million tokens by class, as decimal text. Absent classes fall back along classFallback;
 // an explicit "0" is a price.
 type Rates map[string]money.USD
+
+// classOrder is every class a token may be billed in, in the order in which lines are shown.
+var classOrder = [...]string{"input", "cached_input", "cache_write", "cache_write_5m", "cache_write_1h", "input_audio", "cached_input_audio",
+	"input_image", "cached_input_image", "input_video", "output", "reasoning", "output_audio", "output_image", "citation"}
 
 // classFallback is the class whose rate stands in when a class has none of its own. No discount is ever assumed.
 var classFallback = map[string]string{
@@ -43,48 +48,105 @@ type ServiceTier struct {
 	ContextTiers []ContextTier `json:"context_tiers,omitempty"`
 }
 
-// Fee is the price of a quantity that is not tokens: quantity x price / per.
-type Fee struct {
-	Price money.USD `json:"price"`
-	Per   money.USD `json:"per"`
+// TimeWindow is a complete set of rates for a part of every day, [From, To) in UTC, "15:04". One that ends before it
+// begins runs over midnight.
+type TimeWindow struct {
+	From         string        `json:"from"`
+	To           string        `json:"to"`
+	Rates        Rates         `json:"rates"`
+	ContextTiers []ContextTier `json:"context_tiers,omitempty"`
 }
 
-// RateRow is one dated row of the price book. Rows are never edited: a new price is a new row.
+// Multiplier is a factor on every token rate, never on a fee, when all of its conditions hold.
+type Multiplier struct {
+	When   map[string]OneOf `json:"when"`
+	Factor money.USD        `json:"factor"` // a plain factor: a decimal, not dollars
+}
+
+// OneOf is a condition: one of these words. In JSON a single word may stand alone.
+type OneOf []string
+
+// UnmarshalJSON reads a word, a list of words, or a bare value by its text.
+func (o *OneOf) UnmarshalJSON(raw []byte) error {
+	var one string
+	switch {
+	case bytes.HasPrefix(raw, []byte("[")):
+		return json.Unmarshal(raw, (*[]string)(o))
+	case bytes.HasPrefix(raw, []byte(`"`)):
+		if err := json.Unmarshal(raw, &one); err != nil {
+			return err
+		}
+	default:
+		one = string(raw)
+	}
+	*o = OneOf{one}
+	return nil
+}
+
+// Fee is the price of a quantity that is not tokens: max(quantity, min) x price / per. With Select, a setting of the call
+// ("image_kind", "search_context_size") chooses the price among Options.
+type Fee struct {
+	Price   *money.USD           `json:"price,omitempty"`
+	Per     money.USD            `json:"per"`           // a quantity, not dollars
+	Min     *money.USD           `json:"min,omitempty"` // a quantity: the least that is billed
+	Select  string               `json:"select,omitempty"`
+	Options map[string]money.USD `json:"options,omitempty"`
+}
+
+// price is what the fee asks for by the call's settings; false if it does not say.
+func (f Fee) price(facts map[string]string) (money.USD, bool) {
+	if f.Select != "" {
+		if price, ok := f.Options[facts[f.Select]]; ok {
+			return price, true
+		}
+	}
+	if f.Price == nil {
+		return money.Zero, false
+	}
+	return *f.Price, true
+}
+
+// PricedBy names the moment a time window is compared with.
+type PricedBy string
+
+// The moments of a call.
+const (
+	PricedByCompletion PricedBy = "completed_at" // also when nothing is said
+	PricedByStart      PricedBy = "started_at"
+)
+
+// RateRow is one dated row of the price book. Rows are never edited: a new price is a new row. It is in force from
+// EffectiveFrom (inclusive; zero = since ever) to EffectiveTo (exclusive; nil = until further notice), UTC.
 type RateRow struct {
 	ID            string                 `json:"id"`
-	Models        []string               `json:"models"`
+	Provider      string                 `json:"provider,omitempty"` // whose price; "" = whoever serves the model
+	Models        []string               `json:"models"`             // exact names
 	EffectiveFrom time.Time              `json:"effective_from"`
 	EffectiveTo   *time.Time             `json:"effective_to"`
 	Rates         Rates                  `json:"rates"`
 	ContextTiers  []ContextTier          `json:"context_tiers,omitempty"`
 	ServiceTiers  map[string]ServiceTier `json:"service_tiers,omitempty"`
+	PricedBy      PricedBy               `json:"priced_by,omitempty"`
+	TimeWindows   []TimeWindow           `json:"time_windows,omitempty"`
+	Multipliers   []Multiplier           `json:"multipliers,omitempty"`
 	Fees          map[string]Fee         `json:"fees,omitempty"`
-	Source        string                 `json:"source,omitempty"`
+	Source        Source                 `json:"source,omitzero"`
 }
 
-// RateCard is one immutable version of the price book.
-type RateCard struct {
-	Version string
-	rows    map[string][]RateRow // by model name
+// Source says where a row's figures come from. In JSON it may be one line of text.
+type Source struct {
+	Name      string `json:"name"`
+	Version   string `json:"version,omitempty"`
+	Retrieved string `json:"retrieved,omitempty"` // a day, 2006-01-02
 }
 
-// NewRateCard indexes rows under a version.
-func NewRateCard(version string, rows []RateRow) (RateCard, error) {
-	card := RateCard{Version: version, rows: map[string][]RateRow{}}
-	for _, row := range rows {
-		if row.ID == "" || len(row.Models) == 0 || row.EffectiveFrom.IsZero() {
-			return RateCard{}, fmt.Errorf("rate row %q: needs id, models and effective_from", row.ID)
-		}
-		for class, rate := range row.Rates {
-			if rate.Sign() < 0 {
-				return RateCard{}, fmt.Errorf("rate row %s: rate %s is negative", row.ID, class)
-			}
-		}
-		for _, model := range row.Models {
-			card.rows[model] = append(card.rows[model], row)
-		}
+// UnmarshalJSON reads an object, or a text as the name.
+func (s *Source) UnmarshalJSON(raw []byte) error {
+	if bytes.HasPrefix(raw, []byte(`"`)) {
+		return json.Unmarshal(raw, &s.Name)
 	}
-	return card, nil
+	type plain Source
+	return json.Unmarshal(raw, (*plain)(s))
 }
 
 // ParseRateRows reads rows from JSON; amounts keep their decimal text.
@@ -96,69 +158,96 @@ func ParseRateRows(raw []byte) ([]RateRow, error) {
 	return rows, nil
 }
 
-// Lookup is the row in force for the first of the names that has one. Names are exact: unknown stays unknown.
-func (c RateCard) Lookup(at time.Time, names ...string) (RateRow, bool) {
-	for _, name := range names {
-		for _, row := range c.rows[name] {
-			if !at.Before(row.EffectiveFrom) && (row.EffectiveTo == nil || at.Before(*row.EffectiveTo)) {
-				return row, true
-			}
-		}
-	}
-	return RateRow{}, false
+// inForce reports whether the row holds at a moment.
+func (r RateRow) inForce(at time.Time) bool {
+	return !at.Before(r.EffectiveFrom) && (r.EffectiveTo == nil || at.Before(*r.EffectiveTo))
 }
 
-// Models is every model the card knows a price for at a time, with its base rates.
-func (c RateCard) Models(at time.Time) map[string]Rates {
-	out := map[string]Rates{}
-	for name := range c.rows {
-		if row, ok := c.Lookup(at, name); ok {
-			out[name] = row.Rates
-		}
+// check refuses a row that cannot be priced by.
+func (r RateRow) check() error {
+	if r.ID == "" || len(r.Models) == 0 {
+		return fmt.Errorf("rate row %q: needs id and models", r.ID)
 	}
-	return out
-}
-
-// WorstCase bounds what a call may cost: every input token at the dearest input class of any tier, every output token at
-// the dearest output class. false: no price is known.
-func (c RateCard) WorstCase(model string, input, output int64, at time.Time) (money.USD, bool) {
-	row, ok := c.Lookup(at, model)
-	if !ok {
-		return money.Zero, false
-	}
-	in, out := money.Zero, money.Zero
-	for _, rates := range row.allRates() {
+	for _, rates := range r.allRates() {
 		for class, rate := range rates {
-			switch class {
-			case "output", "reasoning", "output_audio", "output_image":
-				out = dearer(out, rate)
-			default:
-				in = dearer(in, rate)
+			if rate.Sign() < 0 {
+				return fmt.Errorf("rate row %s: rate %s is negative", r.ID, class)
 			}
 		}
 	}
-	return in.MulInt(input).Add(out.MulInt(output)).DivPow10(6), true
+	for name, fee := range r.Fees {
+		if fee.Per.Sign() <= 0 || fee.Price != nil && fee.Price.Sign() < 0 {
+			return fmt.Errorf("rate row %s: fee %s needs a positive per and a price", r.ID, name)
+		}
+		for option, price := range fee.Options {
+			if price.Sign() < 0 {
+				return fmt.Errorf("rate row %s: fee %s, option %s is negative", r.ID, name, option)
+			}
+		}
+	}
+	for _, m := range r.Multipliers {
+		if m.Factor.Sign() < 0 {
+			return fmt.Errorf("rate row %s: a factor is negative", r.ID)
+		}
+	}
+	for _, w := range r.TimeWindows {
+		for _, clock := range []string{w.From, w.To} {
+			if _, err := minuteOfDay(clock); err != nil {
+				return fmt.Errorf("rate row %s: %w", r.ID, err)
+			}
+		}
+	}
+	if r.PricedBy != "" && r.PricedBy != PricedByStart && r.PricedBy != PricedByCompletion {
+		return fmt.Errorf("rate row %s: priced_by %q is no moment of a call", r.ID, r.PricedBy)
+	}
+	return nil
 }
 
+// allRates is every set of rates a call may be billed by.
 func (r RateRow) allRates() []Rates {
 	all := []Rates{r.Rates}
-	for _, tier := range r.ContextTiers {
-		all = append(all, tier.Rates)
-	}
-	for _, tier := range r.ServiceTiers {
-		all = append(all, tier.Rates)
-		for _, size := range tier.ContextTiers {
+	add := func(sizes []ContextTier) {
+		for _, size := range sizes {
 			all = append(all, size.Rates)
 		}
+	}
+	add(r.ContextTiers)
+	for _, tier := range r.ServiceTiers {
+		all = append(all, tier.Rates)
+		add(tier.ContextTiers)
+	}
+	for _, w := range r.TimeWindows {
+		all = append(all, w.Rates)
+		add(w.ContextTiers)
 	}
 	return all
 }
 
-func dearer(a, b money.USD) money.USD {
-	if a.Cmp(b) >= 0 {
-		return a
+// minuteOfDay reads "15:04", and "24:00" as the end of the day.
+func minuteOfDay(clock string) (int, error) {
+	if clock == "24:00" {
+		return 24 * 60, nil
 	}
-	return b
+	t, err := time.Parse("15:04", clock)
+	if err != nil {
+		return 0, fmt.Errorf("time of day %q: want hh:mm", clock)
+	}
+	return t.Hour()*60 + t.Minute(), nil
+}
+
+// covers reports whether a moment's UTC time of day lies in the window. A window from a time to itself is the whole day.
+func (w TimeWindow) covers(at time.Time) bool {
+	from, errFrom := minuteOfDay(w.From)
+	to, errTo := minuteOfDay(w.To)
+	if errFrom != nil || errTo != nil {
+		return false // refused when the card was made
+	}
+	utc := at.UTC()
+	minute := utc.Hour()*60 + utc.Minute()
+	if from < to {
+		return minute >= from && minute < to
+	}
+	return minute >= from || minute < to
 }
 
 func ratio(n *big.Rat, d *big.Rat) *big.Rat { return new(big.Rat).Quo(n, d) }

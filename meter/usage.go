@@ -13,6 +13,7 @@ type Usage struct {
 	InputVideoTokens       int64 `json:"input_video_tokens,omitempty"`
 	CachedInputAudioTokens int64 `json:"cached_input_audio_tokens,omitempty"`
 	CachedInputImageTokens int64 `json:"cached_input_image_tokens,omitempty"`
+	CachedInputVideoTokens int64 `json:"cached_input_video_tokens,omitempty"`
 	ToolInputTokens        int64 `json:"tool_input_tokens,omitempty"`
 	OutputTokens           int64 `json:"output_tokens"` // everything written, with reasoning
 	ReasoningTokens        int64 `json:"reasoning_tokens"`
@@ -32,7 +33,8 @@ const maxCount = 1_000_000_000
 // Check is why a usage cannot be believed, or "".
 func (u Usage) Check() string {
 	parts := []int64{u.InputTokens, u.CachedInputTokens, u.CacheWriteTokens, u.CacheWrite5mTokens, u.CacheWrite1hTokens, u.InputAudioTokens,
-		u.InputImageTokens, u.InputVideoTokens, u.CachedInputAudioTokens, u.CachedInputImageTokens, u.ToolInputTokens, u.OutputTokens,
+		u.InputImageTokens, u.InputVideoTokens, u.CachedInputAudioTokens, u.CachedInputImageTokens, u.CachedInputVideoTokens,
+		u.ToolInputTokens, u.OutputTokens,
 		u.ReasoningTokens, u.OutputAudioTokens, u.OutputImageTokens, u.CitationTokens}
 	for _, n := range parts {
 		if n < 0 {
@@ -46,7 +48,10 @@ func (u Usage) Check() string {
 	}
 	switch {
 	case u.CachedInputTokens+u.CacheWriteTokens > u.InputTokens,
-		u.CachedInputAudioTokens > min(u.CachedInputTokens, u.InputAudioTokens),
+		u.CacheWrite5mTokens+u.CacheWrite1hTokens > u.CacheWriteTokens,
+		u.InputAudioTokens+u.InputImageTokens+u.InputVideoTokens > u.InputTokens, u.ToolInputTokens > u.InputTokens,
+		u.CachedInputAudioTokens > u.InputAudioTokens, u.CachedInputImageTokens > u.InputImageTokens, u.CachedInputVideoTokens > u.InputVideoTokens,
+		u.CachedInputAudioTokens+u.CachedInputImageTokens+u.CachedInputVideoTokens > u.CachedInputTokens,
 		u.ReasoningTokens+u.OutputAudioTokens+u.OutputImageTokens > u.OutputTokens:
 		return "subset_exceeds_total"
 	}
@@ -74,8 +79,15 @@ type Measured struct {
 	EstimatedFields []string
 	Warnings        []string
 	Rejected        string // why a reported usage was refused
+	RawUsage        string // the vendor's last usage object as written, for an audit: counts, no content
 	HTTPStatus      int
 	Model           string // as the vendor echoed it
 	ServiceTier     string // as the vendor reported it
+	AskedTier       string // as the request asked for it
 	ReportedCost    string // the vendor's own figure, decimal text of US dollars; "" if none
+	ReportedPartly  bool   // that figure leaves out what the vendor behind a router takes: ours is to be added
+	// What else may choose a price: the answer's word, else the request's, else the vendor's default.
+	InferenceGeo      string
+	SearchContextSize string
+	ImageKind         string // quality:size
 }

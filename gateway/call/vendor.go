@@ -134,6 +134,7 @@ func (r *Runner) begin(ctx context.Context, in Input, e meter.Event, v run) *try
 		}
 	}
 	t.attempt.Status, t.sentUp = resp.Status, true
+	t.parser.Header(resp.Header)
 	return t
 }
 
@@ -314,7 +315,7 @@ func (t *try) finish(now time.Time) meter.Event {
 			status = 200 // sent, nothing heard: what it cost is unknown, not nothing
 		}
 		t.measured = t.parser.Finish(t.endedBy(), status, t.in.Body)
-		t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: e.Provider, Model: t.v.model, At: now})
+		t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: e.Provider, Model: t.v.model, StartedAt: t.attempt.StartedAt, At: now})
 	}
 	t.attempt.Measured, t.attempt.Cost = t.measured, t.cost
 	e.Attempts = []meter.Attempt{t.attempt}
