@@ -1,5 +1,5 @@
 # p402: make run · make test · make check · make bench · make build
-.PHONY: run build test check
+.PHONY: run build test check catalog
 
 GO ?= go
 
@@ -16,3 +16,6 @@ test: ## the whole proof; sets up what it needs by itself
 check: ## format and vet
 	@bad="$$(gofmt -l $$(git ls-files '*.go'))"; test -z "$$bad" || { echo "gofmt: $$bad"; exit 1; }
 	$(GO) vet ./...
+
+catalog: ## the built-in price book, from the pinned list and the reviewed overlay; read the diff
+	cd internal/catalogue && npm ci --ignore-scripts --no-audit --no-fund && node generate.mjs

@@ -47,7 +47,7 @@ func (v *vendors) List(ctx context.Context, c meter.Caller) ([]openai.Model, err
 		return nil, err
 	}
 	out := []openai.Model{}
-	for name, rates := range v.card.Models(now()) {
+	for name, rates := range v.card.ModelsFor(v.main.Name(), now()) {
 		allowed := meter.AllowsModel(c.AllowedModels, name)
 		for _, p := range policies {
 			allowed = allowed && meter.AllowsModel(p.AllowedModels, name)
