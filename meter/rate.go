@@ -121,6 +121,7 @@ type RateRow struct {
 	ID            string                 `json:"id"`
 	Provider      string                 `json:"provider,omitempty"` // whose price; "" = whoever serves the model
 	Models        []string               `json:"models"`             // exact names
+	Currency      string                 `json:"currency,omitempty"` // "" or USD
 	EffectiveFrom time.Time              `json:"effective_from"`
 	EffectiveTo   *time.Time             `json:"effective_to"`
 	Rates         Rates                  `json:"rates"`
@@ -163,10 +164,13 @@ func (r RateRow) inForce(at time.Time) bool {
 	return !at.Before(r.EffectiveFrom) && (r.EffectiveTo == nil || at.Before(*r.EffectiveTo))
 }
 
-// check refuses a row that cannot be priced by.
+// check refuses a row that cannot be priced by: nothing is billed at a price that is none.
 func (r RateRow) check() error {
 	if r.ID == "" || len(r.Models) == 0 {
 		return fmt.Errorf("rate row %q: needs id and models", r.ID)
+	}
+	if r.Currency != "" && r.Currency != "USD" {
+		return fmt.Errorf("rate row %s: prices are in USD, not in %q", r.ID, r.Currency)
 	}
 	for _, rates := range r.allRates() {
 		for class, rate := range rates {

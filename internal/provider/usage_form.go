@@ -34,7 +34,7 @@ func formOf(family, operation string) wireForm {
 		return formOpenAI
 	case has("converse"):
 		return formBedrock
-	case has("messages") || family == "anthropic":
+	case has("messages") || has("invoke") || family == "anthropic": // Bedrock's InvokeModel passes Claude's own form through
 		return formAnthropic
 	case has("generate_content") || family == "gemini" || family == "vertex" || family == "google":
 		return formGemini

@@ -39,6 +39,7 @@ func (p *UsageParser) openaiFrame(event string, data []byte) {
 			p.openaiRare(string(key), value)
 		}
 	})
+	p.failed = p.failed || event == "error"
 	if choices != nil {
 		finished = p.choices(choices)
 	}
@@ -48,7 +49,7 @@ func (p *UsageParser) openaiFrame(event string, data []byte) {
 	}
 	if kind != nil {
 		p.responseObject(text(kind), response)
-		p.typedEvent(text(kind), event, delta, item)
+		p.typedEvent(text(kind), delta, item)
 	}
 	if isObject(usage) {
 		p.openaiUsage(usage)
@@ -112,6 +113,9 @@ func (p *UsageParser) echo(value []byte) {
 
 // served notes the tier that served the call; null keeps what was said.
 func (p *UsageParser) served(value []byte) {
+	if len(value) > 2 && string(value[1:len(value)-1]) == p.tier {
+		return // said in every chunk
+	}
 	if t := text(value); t != "" {
 		p.tier = t
 	}
