@@ -67,6 +67,7 @@ const namesOf = (id, list) => {
   const reviewed = overlay.names[providers[id]] ?? [];
   for (const n of reviewed) if (!list.some((m) => matches(m.match, n))) throw new Error(`${id} does not know ${n}`);
   const byModel = new Map(list.map((m) => [m, new Set()]));
+  for (const [alias, n] of Object.entries(overlay.aliases[providers[id]] ?? {})) byModel.get(list.find((m) => matches(m.match, n))).add(alias);
   for (const n of [...names, ...reviewed]) {
     const model = list.find((m) => matches(m.match, n));
     if (model && !/[-.:@]$/.test(n)) byModel.get(model).add(n);
@@ -141,14 +142,40 @@ const applyOverlay = (rows) => {
   }
 };
 
-const rows = [];
+// What a vendor resells at the maker's price is in the list only as a pointer to the maker: its rows are taken over, by
+// names that the reseller has none for. Tiers of the overlay are the maker's alone.
+const resold = (rows, id) => {
+  const own = new Set(rows.filter((r) => r.provider === providers[id]).flatMap((r) => r.models));
+  const makers = (findProvider({ providerId: id }).fallback_model_providers ?? []).map((m) => providers[m]);
+  return rows.filter((r) => makers.includes(r.provider)).flatMap((r) => {
+    const models = r.models.filter((m) => !own.has(m));
+    return models.length ? [{ ...structuredClone(r), id: `${providers[id]}/${r.id}`, provider: providers[id], models }] : [];
+  });
+};
+
+// A row of the overlay that begins while one of the list holds ends it, for the names they share.
+const supersede = (rows) => overlay.rows.reduce((list, ours) => list.flatMap((r) => {
+  const shared = r.provider === ours.provider && (!r.effective_to || r.effective_to > ours.effective_from) ? r.models.filter((m) => ours.models.includes(m)) : [];
+  if (!shared.length) return [r];
+  const rest = r.models.filter((m) => !shared.includes(m));
+  const until = (r.effective_from ?? '') < ours.effective_from ? [{ ...r, id: rest.length ? `${r.id}.${shared[0]}` : r.id, models: shared, effective_to: ours.effective_from }] : [];
+  return rest.length ? [{ ...r, models: rest }, ...until] : until;
+}), rows);
+
+let rows = [];
 for (const [id, provider] of Object.entries(providers)) {
   const list = findProvider({ providerId: id }).models;
   for (const [model, names] of namesOf(id, list)) if (names.size) rows.push(...rowsOf(model, [...names].sort(), provider));
 }
+rows.push(...Object.keys(providers).flatMap((id) => resold(rows, id)));
+rows = supersede(rows);
 applyOverlay(rows);
-const taken = new Set(overlay.rows.flatMap((r) => r.models.map((m) => `${r.provider ?? ''}/${m}`)));
-for (const r of rows) for (const m of r.models) if (taken.has(`${r.provider}/${m}`)) throw new Error(`${r.provider}/${m} is in the list and in the overlay`);
 rows.sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
-writeFileSync(here('catalogue.json'), `[\n${[...overlay.rows, ...rows].map((r) => JSON.stringify(r)).join(',\n')}\n]\n`);
+
+// What the new pin moves, for whoever reviews it.
+const written = new Map([...overlay.rows, ...rows].map((r) => [r.id, JSON.stringify(r)]));
+const before = new Map(JSON.parse(readFileSync(here('catalogue.json'))).map((r) => [r.id, JSON.stringify(r)]));
+for (const [id, row] of written) if (before.get(id) !== row) console.log(`${before.has(id) ? 'changed' : 'new'}: ${id}`);
+for (const id of before.keys()) if (!written.has(id)) console.log(`gone: ${id}`);
+writeFileSync(here('catalogue.json'), `[\n${[...written.values()].join(',\n')}\n]\n`);
 console.log(`${rows.length} rows of ${source.name} ${source.version}, ${overlay.rows.length} of the overlay`);
