@@ -196,7 +196,7 @@ func (r RateRow) check() error {
 	}
 	for _, w := range r.TimeWindows {
 		for _, clock := range []string{w.From, w.To} {
-			if _, err := minuteOfDay(clock); err != nil {
+			if _, err := secondOfDay(clock); err != nil {
 				return fmt.Errorf("rate row %s: %w", r.ID, err)
 			}
 		}
@@ -227,31 +227,32 @@ func (r RateRow) allRates() []Rates {
 	return all
 }
 
-// minuteOfDay reads "15:04", and "24:00" as the end of the day.
-func minuteOfDay(clock string) (int, error) {
+// secondOfDay reads "15:04" or "15:04:05", and "24:00" as the end of the day.
+func secondOfDay(clock string) (int, error) {
 	if clock == "24:00" {
-		return 24 * 60, nil
+		return 24 * 60 * 60, nil
 	}
-	t, err := time.Parse("15:04", clock)
-	if err != nil {
-		return 0, fmt.Errorf("time of day %q: want hh:mm", clock)
+	for _, layout := range []string{"15:04", time.TimeOnly} {
+		if t, err := time.Parse(layout, clock); err == nil {
+			return (t.Hour()*60+t.Minute())*60 + t.Second(), nil
+		}
 	}
-	return t.Hour()*60 + t.Minute(), nil
+	return 0, fmt.Errorf("time of day %q: want hh:mm", clock)
 }
 
 // covers reports whether a moment's UTC time of day lies in the window. A window from a time to itself is the whole day.
 func (w TimeWindow) covers(at time.Time) bool {
-	from, errFrom := minuteOfDay(w.From)
-	to, errTo := minuteOfDay(w.To)
+	from, errFrom := secondOfDay(w.From)
+	to, errTo := secondOfDay(w.To)
 	if errFrom != nil || errTo != nil {
 		return false // refused when the card was made
 	}
 	utc := at.UTC()
-	minute := utc.Hour()*60 + utc.Minute()
+	second := (utc.Hour()*60+utc.Minute())*60 + utc.Second()
 	if from < to {
-		return minute >= from && minute < to
+		return second >= from && second < to
 	}
-	return minute >= from || minute < to
+	return second >= from || second < to
 }
 
 func ratio(n *big.Rat, d *big.Rat) *big.Rat { return new(big.Rat).Quo(n, d) }

@@ -47,6 +47,9 @@ func (p *UsageParser) openaiFrame(event string, data []byte) {
 		p.plain = true
 		p.outputItems(items)
 	}
+	if kind == nil && isObject(response) { // a line of a batch holds the whole answer
+		p.batchLine(response)
+	}
 	if kind != nil {
 		p.responseObject(text(kind), response)
 		p.typedEvent(text(kind), delta, item)
@@ -56,6 +59,16 @@ func (p *UsageParser) openaiFrame(event string, data []byte) {
 		// The chunk that include_usage adds has no choices, and so has a plain answer without any: nothing follows it.
 		p.final = choices == nil || emptyArray(choices) || finished || p.finishSeen
 	}
+}
+
+// batchLine reads the answer inside a line of a batch's output.
+func (p *UsageParser) batchLine(response []byte) {
+	walkObject(response, func(key, body []byte) {
+		if string(key) == "body" && !p.plain {
+			p.plain = true
+			p.openaiFrame("", body)
+		}
+	})
 }
 
 // openaiRare reads the members that only some vendors' answers have.
