@@ -1,5 +1,5 @@
 # p402: make run · make test · make check · make bench · make build
-.PHONY: run build test check bench
+.PHONY: run build test check bench catalog
 
 GO ?= go
 
@@ -21,3 +21,6 @@ check: ## format, vet and staticcheck
 bench: build ## what p402 costs against a bare hop; takes two minutes and a quiet machine
 	$(GO) build -o bin/ ./internal/bench
 	bin/bench
+
+catalog: ## the built-in price book, from the pinned list and the reviewed overlay; read the diff
+	cd internal/catalogue && npm ci --ignore-scripts --no-audit --no-fund && node generate.mjs

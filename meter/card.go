@@ -2,6 +2,8 @@ package meter
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"p402.io/p402/internal/money"
@@ -71,20 +73,15 @@ func newest(rows []RateRow, provider string, at time.Time) (RateRow, bool) {
 	return best, found
 }
 
-// Models is every model the card knows a price for at a time, with its base rates.
-func (c RateCard) Models(at time.Time) map[string]Rates { return c.ModelsFor("", at) }
-
-// ModelsFor is Models among the rows of one provider and those of nobody in particular.
-func (c RateCard) ModelsFor(provider string, at time.Time) map[string]Rates {
-	out := map[string]Rates{}
+// Names is every model name the card has a row for, whoever's and whenever, in order.
+func (c RateCard) Names() []string {
+	seen := map[string]bool{}
 	for _, layer := range c.layers {
 		for name := range layer {
-			if row, ok := c.LookupFor(provider, at, name); ok {
-				out[name] = row.Rates
-			}
+			seen[name] = true
 		}
 	}
-	return out
+	return slices.Sorted(maps.Keys(seen))
 }
 
 // WorstCase bounds what a call may cost before it is known who serves it and how: every input token at the dearest input

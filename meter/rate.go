@@ -121,6 +121,7 @@ type RateRow struct {
 	ID            string                 `json:"id"`
 	Provider      string                 `json:"provider,omitempty"` // whose price; "" = whoever serves the model
 	Models        []string               `json:"models"`             // exact names
+	Currency      string                 `json:"currency,omitempty"` // "" or USD
 	EffectiveFrom time.Time              `json:"effective_from"`
 	EffectiveTo   *time.Time             `json:"effective_to"`
 	Rates         Rates                  `json:"rates"`
@@ -163,10 +164,13 @@ func (r RateRow) inForce(at time.Time) bool {
 	return !at.Before(r.EffectiveFrom) && (r.EffectiveTo == nil || at.Before(*r.EffectiveTo))
 }
 
-// check refuses a row that cannot be priced by.
+// check refuses a row that cannot be priced by: nothing is billed at a price that is none.
 func (r RateRow) check() error {
 	if r.ID == "" || len(r.Models) == 0 {
 		return fmt.Errorf("rate row %q: needs id and models", r.ID)
+	}
+	if r.Currency != "" && r.Currency != "USD" {
+		return fmt.Errorf("rate row %s: prices are in USD, not in %q", r.ID, r.Currency)
 	}
 	for _, rates := range r.allRates() {
 		for class, rate := range rates {
@@ -192,7 +196,7 @@ func (r RateRow) check() error {
 	}
 	for _, w := range r.TimeWindows {
 		for _, clock := range []string{w.From, w.To} {
-			if _, err := minuteOfDay(clock); err != nil {
+			if _, err := secondOfDay(clock); err != nil {
 				return fmt.Errorf("rate row %s: %w", r.ID, err)
 			}
 		}
@@ -223,31 +227,32 @@ func (r RateRow) allRates() []Rates {
 	return all
 }
 
-// minuteOfDay reads "15:04", and "24:00" as the end of the day.
-func minuteOfDay(clock string) (int, error) {
+// secondOfDay reads "15:04" or "15:04:05", and "24:00" as the end of the day.
+func secondOfDay(clock string) (int, error) {
 	if clock == "24:00" {
-		return 24 * 60, nil
+		return 24 * 60 * 60, nil
 	}
-	t, err := time.Parse("15:04", clock)
-	if err != nil {
-		return 0, fmt.Errorf("time of day %q: want hh:mm", clock)
+	for _, layout := range []string{"15:04", time.TimeOnly} {
+		if t, err := time.Parse(layout, clock); err == nil {
+			return (t.Hour()*60+t.Minute())*60 + t.Second(), nil
+		}
 	}
-	return t.Hour()*60 + t.Minute(), nil
+	return 0, fmt.Errorf("time of day %q: want hh:mm", clock)
 }
 
 // covers reports whether a moment's UTC time of day lies in the window. A window from a time to itself is the whole day.
 func (w TimeWindow) covers(at time.Time) bool {
-	from, errFrom := minuteOfDay(w.From)
-	to, errTo := minuteOfDay(w.To)
+	from, errFrom := secondOfDay(w.From)
+	to, errTo := secondOfDay(w.To)
 	if errFrom != nil || errTo != nil {
 		return false // refused when the card was made
 	}
 	utc := at.UTC()
-	minute := utc.Hour()*60 + utc.Minute()
+	second := (utc.Hour()*60+utc.Minute())*60 + utc.Second()
 	if from < to {
-		return minute >= from && minute < to
+		return second >= from && second < to
 	}
-	return minute >= from || minute < to
+	return second >= from || second < to
 }
 
 func ratio(n *big.Rat, d *big.Rat) *big.Rat { return new(big.Rat).Quo(n, d) }

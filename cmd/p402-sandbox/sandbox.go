@@ -17,6 +17,7 @@ import (
 	"p402.io/p402/internal/id"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/internal/pgembed"
+	"p402.io/p402/internal/provider"
 	"p402.io/p402/internal/provider/mock"
 	"p402.io/p402/internal/store"
 	"p402.io/p402/meter"
@@ -101,7 +102,7 @@ func (s *sandbox) startVendor() (app.Vendor, error) {
 		if s.vendor, err = mock.Start("127.0.0.1:0"); err != nil {
 			return app.Vendor{}, err
 		}
-		return app.Vendor{Name: "mock", BaseURL: s.vendor.URL(), AllowPrivate: true, Simulated: true, TestKeys: true}, nil
+		return app.Vendor{Name: "mock", Prices: provider.AnyPrices, BaseURL: s.vendor.URL(), AllowPrivate: true, Simulated: true, TestKeys: true}, nil
 	}
 	u, err := url.Parse(s.upstream)
 	if err != nil || u.Host == "" {
@@ -110,7 +111,7 @@ func (s *sandbox) startVendor() (app.Vendor, error) {
 	if strings.Trim(u.Path, "/") == "" {
 		u.Path = "/v1"
 	}
-	return app.Vendor{Name: "upstream", BaseURL: u.String(), APIKey: os.Getenv("P402_UPSTREAM_KEY"), AllowPrivate: true, TestKeys: true}, nil
+	return app.Vendor{Name: "upstream", Prices: provider.AnyPrices, BaseURL: u.String(), APIKey: os.Getenv("P402_UPSTREAM_KEY"), AllowPrivate: true, TestKeys: true}, nil
 }
 
 func (s *sandbox) serve(ctx context.Context) error {

@@ -48,6 +48,7 @@ type fileProvider struct {
 	BaseURL         string            `yaml:"base_url"`
 	APIKey          string            `yaml:"api_key"`
 	APIKeyEnv       string            `yaml:"api_key_env"` // the variable that holds the key, so that the file need not
+	Prices          string            `yaml:"prices"`      // whose price list its models are of; "" is the kind's own
 	Models          []string          `yaml:"models"`
 	Aliases         map[string]string `yaml:"aliases"`
 	Priority        int               `yaml:"priority"`
@@ -80,7 +81,7 @@ func (p fileProvider) vendor(at int) (app.Vendor, error) {
 	if p.BaseURL == "" && profile.BaseURL == "" {
 		return app.Vendor{}, fmt.Errorf("providers[%d].base_url is not set: %s has no address of its own", at, p.Name)
 	}
-	return app.Vendor{Name: p.Name, Kind: p.Kind, BaseURL: p.BaseURL, APIKey: p.APIKey, Models: p.Models, Aliases: p.Aliases, Priority: p.Priority,
+	return app.Vendor{Name: p.Name, Kind: p.Kind, BaseURL: p.BaseURL, APIKey: p.APIKey, Prices: p.Prices, Models: p.Models, Aliases: p.Aliases, Priority: p.Priority,
 		Weight: p.Weight, Retries: p.Retries, FirstByte: p.FirstByte, Idle: p.Idle, ForwardMetadata: p.ForwardMetadata, AllowPrivate: p.AllowPrivate,
 		TestKeys: p.TestKeys, Simulated: p.Kind == "mock"}, nil
 }

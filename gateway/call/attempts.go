@@ -153,11 +153,7 @@ func (t *try) measure(now time.Time) {
 		status = 200 // sent, nothing heard: what it cost is unknown, not nothing
 	}
 	t.measured = t.parser.Finish(t.endedBy(), status, t.in.Body)
-	vendor := t.v.Vendor
-	if vendor == "" {
-		vendor = t.attempt.Provider
-	}
-	t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: vendor, Model: t.v.Model, StartedAt: t.attempt.StartedAt, At: now})
+	t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: t.v.Prices, Model: t.v.Model, StartedAt: t.attempt.StartedAt, At: now})
 }
 
 func (t *try) addEstimate(usd money.USD) {

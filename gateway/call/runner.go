@@ -183,7 +183,8 @@ type Target struct {
 	Provider        provider.Provider
 	Model           string
 	Vendor, API     string
-	ForwardMetadata bool // owners may go to this vendor
+	Prices          string // whose price list its models are of; "" = anybody's
+	ForwardMetadata bool   // owners may go to this vendor
 	Ready           func() bool
 }
 

@@ -56,9 +56,10 @@ type Vendor struct {
 	Kind         string // a provider profile; "" is openai_compatible
 	BaseURL      string // "" is the profile's
 	APIKey       string
-	AllowPrivate bool // loopback and private addresses may be dialled
-	Simulated    bool // answers are made up
-	TestKeys     bool // test keys may use it, and live keys may not
+	AllowPrivate bool   // loopback and private addresses may be dialled
+	Simulated    bool   // answers are made up
+	Prices       string // whose price list its models are of (see provider.Profile.Prices); "" is the profile's
+	TestKeys     bool   // test keys may use it, and live keys may not
 
 	Models          []string          // what it is asked for by bare name; empty: everything
 	Aliases         map[string]string // a model's name here -> its name there

@@ -66,6 +66,19 @@ func (r routing) named(name string) (endpoint, bool) {
 	return endpoint{}, false
 }
 
+// prices is whose price list the vendor's model names are of; "" is anybody's.
+func (e endpoint) prices() string {
+	for _, name := range []string{e.Prices, e.profile.Prices} {
+		if name == provider.AnyPrices {
+			return ""
+		}
+		if name != "" {
+			return name
+		}
+	}
+	return e.profile.Vendor
+}
+
 // may reports whether a caller's kind of key may use the vendor: a test key never reaches one that bills, and a live key
 // never one that makes answers up (D26).
 func (e endpoint) may(c meter.Caller) bool { return c.Livemode != e.TestKeys }
@@ -122,7 +135,7 @@ func spread(choices []choice, route provider.Route) []call.Target {
 	var out []call.Target
 	for _, c := range choices {
 		t := call.Target{Provider: c.provider, Model: c.model, ForwardMetadata: c.ForwardMetadata, Ready: c.breaker.Retry,
-			Vendor: c.profile.Vendor, API: c.profile.API(route, "")}
+			Vendor: c.profile.Vendor, Prices: c.prices(), API: c.profile.API(route, "")}
 		for range c.Retries + 1 {
 			out = append(out, t)
 		}

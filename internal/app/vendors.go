@@ -108,15 +108,17 @@ func (v *vendors) List(ctx context.Context, c meter.Caller) ([]openai.Model, err
 		return nil, err
 	}
 	out := []openai.Model{}
-	for name, rates := range v.card.Models(now()) {
+	at := now()
+	for _, name := range v.card.Names() {
 		allowed := meter.AllowsModel(c.AllowedModels, name)
 		for _, p := range policies {
 			allowed = allowed && meter.AllowsModel(p.AllowedModels, name)
 		}
 		first, served := v.routing.first(c, name)
-		if allowed && served {
+		row, priced := v.card.LookupFor(first.prices(), at, name)
+		if allowed && served && priced {
 			out = append(out, openai.Model{ID: name, Object: "model", OwnedBy: first.Name,
-				P402: openai.ModelP402{Vendor: first.Name, Simulated: first.Simulated, Price: rates}})
+				P402: openai.ModelP402{Vendor: first.Name, Simulated: first.Simulated, Price: row.Rates}})
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })

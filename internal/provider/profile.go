@@ -40,7 +40,12 @@ type Profile struct {
 	// Vendor and ChatAPI are what the usage parser and the price book know the kind and its chat form as.
 	Vendor  string
 	ChatAPI string
+	// Prices is whose price list the kind's bare model names are of, where that is not Vendor; AnyPrices: whoever made them.
+	Prices string
 }
+
+// AnyPrices asks for a model's price at whoever's list has it: right for a vendor that is made up, or stands for others.
+const AnyPrices = "*"
 
 var chatOnly = []Route{RouteChatCompletions}
 var openAIRoutes = []Route{RouteChatCompletions, RouteCompletions, RouteEmbeddings, RouteResponses}
@@ -72,8 +77,8 @@ var profiles = map[string]Profile{
 		Vendor: "cohere", ChatAPI: "openai_compat.chat"},
 	"ollama":            {BaseURL: "http://127.0.0.1:11434/v1", IDsRepeat: true, Vendor: "ollama", ChatAPI: "openai_compat.chat"},
 	"vllm":              {BaseURL: "http://127.0.0.1:8000/v1", Vendor: "vllm", ChatAPI: "vllm.chat"},
-	"openai_compatible": {Vendor: "openai_compat", ChatAPI: "openai_compat.chat"},
-	"mock":              {OwnNames: true, Vendor: "mock", ChatAPI: "openai.chat"},
+	"openai_compatible": {Vendor: "openai_compat", Prices: "openai", ChatAPI: "openai_compat.chat"},
+	"mock":              {OwnNames: true, Vendor: "mock", Prices: AnyPrices, ChatAPI: "openai.chat"},
 }
 
 // FindProfile is the profile of a kind; false if there is none of that name.

@@ -73,6 +73,8 @@ type UsageParser struct {
 	itemWeb, itemFiles          int64
 	pending                     bool // the answer is only promised (a background response)
 	ended                       bool // the form's own last event was seen
+	sniffed                     bool // the form is beyond doubt
+	looked                      int  // frames looked at for it
 	imagesApart                 bool // Cohere: image tokens come on top of the input
 	deltaUsage                  bool // Anthropic: the output was reported after its beginning
 }
@@ -98,6 +100,10 @@ func (p *UsageParser) Frame(event string, data []byte) {
 	if bytes.Equal(bytes.TrimSpace(data), []byte("[DONE]")) {
 		p.done = true
 		return
+	}
+	if !p.sniffed && p.looked < sniffFrames {
+		p.looked++
+		p.sniff(data)
 	}
 	switch p.wire {
 	case formAnthropic:

@@ -34,7 +34,7 @@ func formOf(family, operation string) wireForm {
 		return formOpenAI
 	case has("converse"):
 		return formBedrock
-	case has("messages") || family == "anthropic":
+	case has("messages") || has("invoke") || has("anthropic") || has("claude") || family == "anthropic": // Bedrock's InvokeModel passes Claude's own form through
 		return formAnthropic
 	case has("generate_content") || family == "gemini" || family == "vertex" || family == "google":
 		return formGemini
@@ -60,7 +60,7 @@ func workOf(operation string) workKind {
 	switch {
 	case has("embed"):
 		return workEmbed
-	case has("image", "predict"):
+	case has("image") || has("predict") && !has("raw"):
 		return workImages
 	case has("speech", "tts"):
 		return workSpeech
@@ -70,4 +70,26 @@ func workOf(operation string) workKind {
 		return workOther
 	}
 	return workText
+}
+
+// sniffFrames is how many frames are looked at for the form: it shows in the first, or after a vendor's preamble.
+const sniffFrames = 4
+
+// sniff corrects the form by the first frame that shows one beyond doubt. A door may be named after its vendor and still
+// speak another vendor's form, as many do; counting must not hang on a name.
+func (p *UsageParser) sniff(data []byte) {
+	walkObject(data, func(key, value []byte) {
+		switch string(key) {
+		case "choices":
+			p.wire, p.sniffed = formOpenAI, true
+		case "usageMetadata", "candidates":
+			p.wire, p.sniffed = formGemini, true
+		case "prompt_eval_count", "eval_count":
+			p.wire, p.sniffed = formOllama, true
+		case "type":
+			if kind := string(value); kind == `"message"` || kind == `"message_start"` {
+				p.wire, p.sniffed = formAnthropic, true
+			}
+		}
+	})
 }

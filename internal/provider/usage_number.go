@@ -95,6 +95,9 @@ func splitNumber(v gjson.Result) (sign, digits string, point int, ok bool) {
 		point += shift
 	}
 	trimmed := strings.TrimLeft(digits, "0")
+	if trimmed == "" {
+		return sign, "", 0, true
+	}
 	point -= len(digits) - len(trimmed)
 	return sign, strings.TrimRight(trimmed, "0"), point, true
 }

@@ -39,6 +39,7 @@ func (p *UsageParser) openaiFrame(event string, data []byte) {
 			p.openaiRare(string(key), value)
 		}
 	})
+	p.failed = p.failed || event == "error"
 	if choices != nil {
 		finished = p.choices(choices)
 	}
@@ -46,15 +47,28 @@ func (p *UsageParser) openaiFrame(event string, data []byte) {
 		p.plain = true
 		p.outputItems(items)
 	}
+	if kind == nil && isObject(response) { // a line of a batch holds the whole answer
+		p.batchLine(response)
+	}
 	if kind != nil {
 		p.responseObject(text(kind), response)
-		p.typedEvent(text(kind), event, delta, item)
+		p.typedEvent(text(kind), delta, item)
 	}
 	if isObject(usage) {
 		p.openaiUsage(usage)
 		// The chunk that include_usage adds has no choices, and so has a plain answer without any: nothing follows it.
 		p.final = choices == nil || emptyArray(choices) || finished || p.finishSeen
 	}
+}
+
+// batchLine reads the answer inside a line of a batch's output.
+func (p *UsageParser) batchLine(response []byte) {
+	walkObject(response, func(key, body []byte) {
+		if string(key) == "body" && !p.plain {
+			p.plain = true
+			p.openaiFrame("", body)
+		}
+	})
 }
 
 // openaiRare reads the members that only some vendors' answers have.
@@ -112,6 +126,9 @@ func (p *UsageParser) echo(value []byte) {
 
 // served notes the tier that served the call; null keeps what was said.
 func (p *UsageParser) served(value []byte) {
+	if len(value) > 2 && string(value[1:len(value)-1]) == p.tier {
+		return // said in every chunk
+	}
 	if t := text(value); t != "" {
 		p.tier = t
 	}

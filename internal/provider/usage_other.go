@@ -9,6 +9,16 @@ import (
 
 // bedrockFrame reads a Converse answer or one event of it; the usage is in the metadata event, which comes last.
 func (p *UsageParser) bedrockFrame(event string, data []byte) {
+	walkObject(data, func(key, value []byte) {
+		switch string(key) { // some clients pass an event on inside an object that names it
+		case "messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata":
+			p.bedrockEvent(string(key), value)
+		}
+	})
+	p.bedrockEvent(event, data)
+}
+
+func (p *UsageParser) bedrockEvent(event string, data []byte) {
 	p.streamed = p.streamed || event != ""
 	p.failed = p.failed || strings.HasSuffix(event, "Exception")
 	walkObject(data, func(key, value []byte) {
@@ -24,8 +34,6 @@ func (p *UsageParser) bedrockFrame(event string, data []byte) {
 			walkArray([]byte(gjson.GetBytes(value, "message.content").Raw), p.bedrockText)
 		case "stopReason":
 			p.ended = p.ended || !isNull(value)
-		case "messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata":
-			p.bedrockFrame(string(key), value) // some clients pass events on inside an object that names them
 		default:
 			p.failed = p.failed || strings.HasSuffix(string(key), "Exception")
 		}

@@ -7,9 +7,9 @@ import (
 )
 
 // typedEvent reads an event that names its type: those of the Responses form, and of streamed images and sound.
-func (p *UsageParser) typedEvent(kind, event string, delta, item []byte) {
+func (p *UsageParser) typedEvent(kind string, delta, item []byte) {
 	switch {
-	case kind == "error" || event == "error":
+	case kind == "error":
 		p.failed = true
 	case strings.HasSuffix(kind, ".delta"):
 		p.streamed = true
