@@ -33,7 +33,8 @@ func (p *Payment) readPermit2(o object) error {
 		return err
 	}
 	if !payload.has("permit2Authorization") {
-		return Refuse(ReasonUnsupportedPayload, "payload", "has no permit2Authorization")
+		// The scheme is what does not fit: nobody offers upto over EIP-3009.
+		return Refuse(ReasonUnsupportedScheme, "scheme", "upto is paid by a permit2Authorization")
 	}
 	auth, err := payload.object("permit2Authorization")
 	if err != nil {

@@ -179,6 +179,7 @@ func TestBadPaymentsAreRefusedWithReasonAndField(t *testing.T) {
 		"seconds a text":       {`Seconds":300`, `Seconds":"300"`, bad, "accepted.maxTimeoutSeconds"},
 		"extra a text":         {`{"name":"USDC","version":"2"}`, `"x"`, bad, "accepted.extra"},
 		"other scheme":         {`"scheme":"exact"`, `"scheme":"batch-settlement"`, x402.ReasonUnsupportedScheme, "scheme"},
+		"upto over EIP-3009":   {`"scheme":"exact"`, `"scheme":"upto"`, x402.ReasonUnsupportedScheme, "scheme"},
 		"no payload":           {`"payload"`, `"payloads"`, bad, "payload"},
 		"payload null":         {`"payload":` + goodPayload, `"payload":null`, bad, "payload"},
 		"no authorization":     {`"authorization"`, `"authorisation"`, bad, "payload.authorization"},
