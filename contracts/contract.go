@@ -33,6 +33,11 @@ var (
 	ERC1271Wallet = load("ERC1271Wallet")
 	// Delegate7702 is code for EIP-7702 delegation that accepts the account's own signatures.
 	Delegate7702 = load("Delegate7702")
+	// Permit2 is the part of the canonical contract that x402 uses: transfers by signature, with a witness.
+	Permit2 = load("Permit2")
+	// ExactPermit2Proxy and UptoPermit2Proxy are x402's, through which Permit2 is spent.
+	ExactPermit2Proxy = load("ExactPermit2Proxy")
+	UptoPermit2Proxy  = load("UptoPermit2Proxy")
 )
 
 // Contract is one compiled contract. It is immutable; what its methods return is the caller's own to change,

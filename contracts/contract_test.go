@@ -10,7 +10,9 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 )
 
-func all() []Contract { return []Contract{USDC, Multicall3, ERC1271Wallet, Delegate7702} }
+func all() []Contract {
+	return []Contract{USDC, Multicall3, ERC1271Wallet, Delegate7702, Permit2, ExactPermit2Proxy, UptoPermit2Proxy}
+}
 
 // The committed artifacts are what the committed sources compile to. The compiler is only there after npm ci.
 func TestArtifactsMatchSources(t *testing.T) {
@@ -76,6 +78,12 @@ func TestSelectorsAreThePublicOnes(t *testing.T) {
 		{Multicall3, "aggregate3((address,bool,bytes)[])", "0x82ad56cb"},
 		{Multicall3, "aggregate3Value((address,bool,uint256,bytes)[])", "0x174dea71"},
 		{Multicall3, "getEthBalance(address)", "0x4d2301cc"},
+		{Permit2, "nonceBitmap(address,uint256)", "0x4fe02b44"},
+		{Permit2, "permitWitnessTransferFrom(((address,uint256),uint256,uint256),(address,uint256),address,bytes32,string,bytes)", "0x137c29fe"},
+		{ExactPermit2Proxy, "PERMIT2()", "0x6afdd850"},
+		{ExactPermit2Proxy, "settle(((address,uint256),uint256,uint256),address,(address,uint256),bytes)", "0x13cd3b53"},
+		{ExactPermit2Proxy, "settleWithPermit((uint256,uint256,bytes32,bytes32,uint8),((address,uint256),uint256,uint256),address,(address,uint256),bytes)", "0xfa340378"},
+		{UptoPermit2Proxy, "settle(((address,uint256),uint256,uint256),uint256,address,(address,address,uint256),bytes)", "0xff11e7b4"},
 	} {
 		if got := common.Bytes2Hex(tc.contract.Method(tc.signature).ID); "0x"+got != tc.selector {
 			t.Errorf("%s %s: 0x%s, want %s", tc.contract.Name, tc.signature, got, tc.selector)

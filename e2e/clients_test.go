@@ -116,6 +116,14 @@ func TestS17_FacilitatorServesTheOfficialClient(t *testing.T) {
 	prove(t, "refused_payments.mjs", "facilitator", "facilitator_needs_a_key")
 }
 
+func TestS17_FacilitatorSettlesPermit2AndUpto(t *testing.T) {
+	prove(t, "permit2.mjs", "permit2_needs_an_allowance", "exact_over_permit2", "a_payer_without_gas_approves_by_signature")
+}
+
+func TestA117_UptoSettlesWhatWasUsed(t *testing.T) {
+	prove(t, "permit2.mjs", "upto_settles_what_was_used", "upto_of_nothing_spends_the_permit")
+}
+
 // The page.
 
 func TestDashboardFindsTheCallAndItsReceipt(t *testing.T) {

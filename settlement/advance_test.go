@@ -14,10 +14,10 @@ import (
 // TestEveryStateMeetsEveryEvidence is the whole grid: what is not listed is refused.
 func TestEveryStateMeetsEveryEvidence(t *testing.T) {
 	t.Parallel()
-	kinds := []EvidenceKind{EvidenceCapture, EvidenceVoid, EvidenceStaged, EvidenceSeen, EvidenceFinal, EvidenceReorged, EvidenceReverted, EvidenceUncollectable}
+	kinds := []EvidenceKind{EvidenceCapture, EvidenceVoid, EvidenceStaged, EvidenceSeen, EvidenceFinal, EvidenceReorged, EvidenceReverted, EvidenceUncollectable, EvidenceNothing}
 	want := map[State]map[EvidenceKind]State{
 		StateAuthorized: {EvidenceCapture: StateCaptured, EvidenceVoid: StateVoided},
-		StateCaptured:   {EvidenceVoid: StateVoided, EvidenceStaged: StateSubmitted, EvidenceSeen: StateIncluded, EvidenceUncollectable: StateLost},
+		StateCaptured:   {EvidenceNothing: StateFinal, EvidenceVoid: StateVoided, EvidenceStaged: StateSubmitted, EvidenceSeen: StateIncluded, EvidenceUncollectable: StateLost},
 		StateSubmitted:  {EvidenceSeen: StateIncluded, EvidenceReverted: StateCaptured, EvidenceUncollectable: StateLost},
 		StateIncluded:   {EvidenceSeen: StateIncluded, EvidenceFinal: StateFinal, EvidenceReorged: StateSubmitted},
 	}
@@ -56,5 +56,28 @@ func TestS15_AReceiptVerifiesAndAnyAlteredFieldDoesNot(t *testing.T) {
 		if _, err := VerifyReceipt([]byte(forged), issuer.KeySet()); !errors.Is(err, ErrReceipt) {
 			t.Errorf("%s -> %s verified", change[0], change[1])
 		}
+	}
+}
+
+// TestA117_NeverMoreIsCapturedThanWasSigned: less, and nothing at all, may be.
+func TestA117_NeverMoreIsCapturedThanWasSigned(t *testing.T) {
+	t.Parallel()
+	signed := Payment{State: StateAuthorized, Amount: money.Atomic(50_000)}
+	for amount, ok := range map[int64]bool{0: true, 1: true, 50_000: true, 50_001: false} {
+		n := money.Atomic(amount)
+		next, _, err := signed.Advance(Evidence{Kind: EvidenceCapture, Amount: &n}, time.Unix(1, 0))
+		if ok != (err == nil) || ok && next.Amount.Cmp(n) != 0 {
+			t.Errorf("%d: %s, %v", amount, next.Amount, err)
+		}
+	}
+	all, _, err := signed.Advance(Evidence{Kind: EvidenceCapture}, time.Unix(1, 0))
+	if err != nil || all.Amount.Cmp(signed.Amount) != 0 {
+		t.Errorf("all: %s, %v", all.Amount, err)
+	}
+	if _, _, err := all.Advance(Evidence{Kind: EvidenceNothing}, time.Unix(1, 0)); !errors.Is(err, ErrTransition) {
+		t.Errorf("50000 is nothing: %v", err)
+	}
+	if _, _, err := all.Advance(Evidence{Kind: EvidenceStaged, Amount: &money.USDC{}}, time.Unix(1, 0)); !errors.Is(err, ErrTransition) {
+		t.Errorf("the amount was changed after the capture: %v", err)
 	}
 }

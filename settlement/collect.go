@@ -47,6 +47,9 @@ func (w *Worker) searchFrom(p Payment, head Block) uint64 {
 
 // collect signs and sends a captured payment, after looking whether it has been collected already, and whether it still can be.
 func (w *Worker) collect(ctx context.Context, r *round, p Payment) (bool, error) {
+	if p.Amount.IsZero() { // the row stays, so that the authorization cannot be claimed again
+		return true, w.record(ctx, p, Evidence{Kind: EvidenceNothing})
+	}
 	used, err := w.Chain.AuthorizationUsed(ctx, p.Authorization)
 	if err != nil {
 		return false, err

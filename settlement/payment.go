@@ -46,18 +46,21 @@ const (
 
 // Terms is what we ask for one request: the content of a 402.
 type Terms struct {
-	QuoteID           string
-	TenantID          id.Tenant // the seller
-	WorkflowID        string
-	PriceVersion      int
-	Scheme            string // "exact"
-	Network           string // CAIP-2
-	Asset             string // checksummed token address
-	AssetName         string // EIP-712 domain name
-	AssetVersion      string // EIP-712 domain version
-	PayTo             string // checksummed address of the seller
-	Amount            money.USDC
-	PriceUSD          money.USD
+	QuoteID      string
+	TenantID     id.Tenant // the seller
+	WorkflowID   string
+	PriceVersion int
+	Scheme       string     // "exact"
+	Network      string     // CAIP-2
+	Asset        string     // checksummed token address
+	AssetName    string     // EIP-712 domain name
+	AssetVersion string     // EIP-712 domain version
+	PayTo        string     // checksummed address of the seller
+	Amount       money.USDC // upto: the most that may be captured
+	PriceUSD     money.USD
+	// TransferMethod is how the token moves: empty for EIP-3009, MethodPermit2. Facilitator is who settles upto, checksummed; empty otherwise.
+	TransferMethod    string `json:",omitempty"`
+	Facilitator       string `json:",omitempty"`
 	MaxTimeoutSeconds int
 	Resource          string // absolute URL
 	Description       string
@@ -68,13 +71,19 @@ type Terms struct {
 	ExpiresAt         time.Time
 }
 
-// Authorization is the payer's signed promise (EIP-3009 TransferWithAuthorization), checked.
+// MethodPermit2 is the transfer method through Uniswap's Permit2 contract, as x402 calls it.
+const MethodPermit2 = "permit2"
+
+// Authorization is the payer's signed promise, checked: EIP-3009's TransferWithAuthorization, or Permit2's PermitWitnessTransferFrom
+// to one of x402's proxies.
 type Authorization struct {
+	Method      string `json:",omitempty"` // empty for EIP-3009, MethodPermit2
+	Facilitator string `json:",omitempty"` // who alone may settle an upto permit, checksummed; empty for exact
 	Network     string
-	Asset       string // checksummed
-	Payer       string // checksummed
-	PayTo       string // checksummed
-	Value       money.USDC
+	Asset       string     // checksummed
+	Payer       string     // checksummed
+	PayTo       string     // checksummed
+	Value       money.USDC // upto: the most
 	ValidAfter  UnixSeconds
 	ValidBefore UnixSeconds
 	// NeverEnds is the signed validBefore, in decimal, when it lies beyond the year 9999, where ValidBefore stops: payers
@@ -83,6 +92,15 @@ type Authorization struct {
 	Nonce       string // 0x + 64 lower-case hex
 	Signature   Signature
 	X402Version int // 1 or 2: in which form the payer spoke, and so is answered
+	// Sponsored is the payer's own approval of Permit2, to be sent along; nil if there is none.
+	Sponsored *TokenPermit `json:",omitempty"`
+}
+
+// TokenPermit is an EIP-2612 permit of the payer for Permit2. It can do no more than approve Permit2 for Value.
+type TokenPermit struct {
+	Value     money.USDC
+	Deadline  UnixSeconds
+	Signature Signature // 65 bytes
 }
 
 // Signature is the payer's signature. It prints as [redacted].
@@ -103,6 +121,8 @@ type Evidence struct {
 	LogIndex    uint
 	BlockTime   UnixSeconds
 	Reason      string // for EvidenceUncollectable, EvidenceReverted: window_closed, cancelled, unfunded, reverted
+	// Amount is what is captured of an upto authorization; nil captures all of it.
+	Amount *money.USDC `json:",omitempty"`
 }
 
 // EvidenceKind says what was seen or done.
@@ -113,6 +133,7 @@ const (
 	EvidenceCapture       EvidenceKind = "capture"       // the work is done: collect
 	EvidenceVoid          EvidenceKind = "void"          // the work failed or nobody waits any more
 	EvidenceStaged        EvidenceKind = "staged"        // a signed transaction is stored
+	EvidenceNothing       EvidenceKind = "nothing"       // zero was captured: there is nothing to collect, and the authorization is spent
 	EvidenceSeen          EvidenceKind = "seen"          // Transfer and AuthorizationUsed in a block
 	EvidenceFinal         EvidenceKind = "final"         // that block is past the finality rule
 	EvidenceReorged       EvidenceKind = "reorged"       // that block is gone

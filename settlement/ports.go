@@ -21,6 +21,7 @@ type Scheme interface {
 
 // TxIntent is a contract call to be signed.
 type TxIntent struct {
+	From     string // who must send it; empty: anybody may
 	To       string
 	Data     []byte
 	GasLimit uint64 // 0 = estimate

@@ -69,7 +69,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { _ = r.db.Shutdown() })
 	r.tenant, err = r.db.EnsureTenant(t.Context(), "acme", "Acme")
 	r.must(err)
-	r.exact = &evm.Exact{Node: r.client, ChainID: big.NewInt(devchain.ChainID), Now: r.now}
+	r.exact = &evm.Exact{Node: r.client, ChainID: big.NewInt(devchain.ChainID), Now: r.now, Wallets: []common.Address{addressOf("settler")}}
 	network, _ := settlement.FindNetwork(devchain.Network)
 	sender, err := txmgr.New(r.client, devchain.Lookup("settler").Key, network)
 	r.must(err)
@@ -80,7 +80,7 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) newWorker(book settlement.Book, sender settlement.Sender) *settlement.Worker {
 	return settlement.NewWorker(settlement.WorkerConfig{Network: devchain.Network, Book: book, Chain: &evm.Chain{Client: r.client}, Sender: sender,
-		Scheme: r.exact, Receipts: settlement.NewIssuer("p402", ed25519.NewKeyFromSeed(make([]byte, 32))), IDs: r.ids, Now: r.now,
+		Scheme: evm.NewSuite(r.exact), Receipts: settlement.NewIssuer("p402", ed25519.NewKeyFromSeed(make([]byte, 32))), IDs: r.ids, Now: r.now,
 		Log: slog.New(slog.DiscardHandler), Poll: time.Second, Rebroadcast: rebroadcast, Replace: replace})
 }
 

@@ -185,8 +185,7 @@ func (r *Runner) giveUp(ctx context.Context, p settlement.Payment) error {
 // known handles an authorization that was claimed before: delivered or running is a conflict; paid but never answered
 // gets its run now, for the same request only.
 func (r *Runner) known(ctx context.Context, in Input, res Result, terms settlement.Terms, v run, out Sink) (bool, Result, error) {
-	a := in.Payment.Exact.Authorization
-	p, err := r.Store.PaymentFor(ctx, terms.Network, terms.Asset, a.From, a.Nonce)
+	p, err := r.Store.PaymentFor(ctx, terms.Network, terms.Asset, in.Payment.Payer(), in.Payment.Nonce())
 	switch {
 	case errors.Is(err, settlement.ErrNotFound):
 		return false, res, nil

@@ -45,9 +45,14 @@ func (s *Surface) Register(r *gin.Engine) {
 }
 
 func (s *Surface) supported(c *gin.Context) {
-	out := x402.Supported{Kinds: []x402.SupportedKind{}, Extensions: []string{}, Signers: s.Signers}
+	out := x402.Supported{Kinds: []x402.SupportedKind{}, Extensions: []string{"eip2612GasSponsoring"}, Signers: s.Signers}
 	for network, asset := range s.Sale.Assets {
 		out.Kinds = append(out.Kinds, x402.SupportedKind{X402Version: 2, Scheme: x402.SchemeExact, Network: network})
+		if wallets := s.Signers["eip155:*"]; len(wallets) > 0 {
+			// Three words and an address: it always marshals.
+			extra, _ := json.Marshal(map[string]string{"assetTransferMethod": settlement.MethodPermit2, "facilitatorAddress": wallets[0]})
+			out.Kinds = append(out.Kinds, x402.SupportedKind{X402Version: 2, Scheme: x402.SchemeUpto, Network: network, Extra: extra})
+		}
 		if asset.V1Network != "" {
 			out.Kinds = append(out.Kinds, x402.SupportedKind{X402Version: 1, Scheme: x402.SchemeExact, Network: asset.V1Network})
 		}
@@ -62,6 +67,7 @@ type asked struct {
 	network string // as the client names it
 	terms   settlement.Terms
 	payment x402.Payment
+	actual  money.USDC // what is to be settled: the terms' amount, or for upto at most that
 }
 
 func (s *Surface) verify(c *gin.Context) {
@@ -72,9 +78,9 @@ func (s *Surface) verify(c *gin.Context) {
 	var refusal *x402.Error
 	switch {
 	case err == nil:
-		c.JSON(http.StatusOK, x402.VerifyResponse{IsValid: true, Payer: a.payment.Exact.Authorization.From})
+		c.JSON(http.StatusOK, x402.VerifyResponse{IsValid: true, Payer: a.payment.Payer()})
 	case errors.As(err, &refusal):
-		c.JSON(http.StatusOK, x402.VerifyResponse{InvalidReason: string(refusal.Reason), Payer: a.payment.Exact.Authorization.From})
+		c.JSON(http.StatusOK, x402.VerifyResponse{InvalidReason: string(refusal.Reason), Payer: a.payment.Payer()})
 	default:
 		gateway.Fail(c, s.Log, err)
 	}
@@ -88,18 +94,35 @@ func (s *Surface) settle(c *gin.Context) {
 		s.answer(c, a, settlement.Payment{}, err)
 		return
 	}
-	p, err := s.claim(c.Request.Context(), a)
+	a, err = a.metered()
+	var p settlement.Payment
+	if err == nil {
+		p, err = s.claim(c.Request.Context(), a)
+	}
 	if err == nil {
 		p, err = s.await(c.Request.Context(), p)
 	}
 	s.answer(c, a, p, err)
 }
 
+// metered reads a settle request of upto: its amount is what the work came to, and the terms are what the payer signed. Zero is
+// claimed as well, so that the permit is spent, and nothing is sent.
+func (a asked) metered() (asked, error) {
+	if a.terms.Scheme != x402.SchemeUpto || a.payment.Permit2 == nil {
+		return a, nil
+	}
+	ceiling, err := money.ParseUSDC(a.payment.Permit2.Amount)
+	if err != nil || a.actual.Cmp(ceiling) > 0 {
+		return a, x402.Refuse(x402.ReasonUptoExceeds, "paymentRequirements.amount", "is more than the payer signed")
+	}
+	a.terms.Amount, a.terms.PriceUSD = ceiling, a.actual.USD()
+	return a, nil
+}
+
 func (s *Surface) claim(ctx context.Context, a asked) (settlement.Payment, error) {
-	w := a.payment.Exact.Authorization
-	known, err := s.Book.ByAuthorization(ctx, a.terms.Network, a.terms.Asset, w.From, w.Nonce)
+	known, err := s.Book.ByAuthorization(ctx, a.terms.Network, a.terms.Asset, a.payment.Payer(), a.payment.Nonce())
 	switch {
-	case err == nil && (known.Source != "facilitator" || known.TenantID != a.caller.TenantID || known.Terms.PayTo != a.terms.PayTo || known.Amount.Cmp(a.terms.Amount) != 0):
+	case err == nil && (known.Source != "facilitator" || known.TenantID != a.caller.TenantID || known.Terms.PayTo != a.terms.PayTo || known.Amount.Cmp(a.actual) != 0):
 		return known, x402.Refuse(x402.ReasonDuplicate, "payload", "")
 	case err == nil && known.State != settlement.StateVoided:
 		return known, nil
@@ -112,6 +135,7 @@ func (s *Surface) claim(ctx context.Context, a asked) (settlement.Payment, error
 	}
 	p := settlement.Claim(s.IDs.Payment(), a.terms, auth, "", s.Now(), s.Now().Add(s.Sale.AwaitFor))
 	p.Source, p.State = "facilitator", settlement.StateCaptured // the resource server has done the work: it is owed at once
+	p.Amount = a.actual
 	if err := s.Book.Claim(ctx, p); err != nil {
 		if errors.Is(err, settlement.ErrAuthorizationUsed) {
 			return p, x402.Refuse(x402.ReasonDuplicate, "payload", "")
@@ -137,7 +161,7 @@ func (s *Surface) await(ctx context.Context, p settlement.Payment) (settlement.P
 }
 
 func (s *Surface) answer(c *gin.Context, a asked, p settlement.Payment, err error) {
-	out := x402.SettlementResponse{Network: a.network, Payer: a.payment.Exact.Authorization.From, Transaction: p.Evidence.TxHash}
+	out := x402.SettlementResponse{Network: a.network, Payer: a.payment.Payer(), Transaction: p.Evidence.TxHash}
 	var refusal *x402.Error
 	switch {
 	case err == nil:
@@ -206,11 +230,18 @@ func (s *Surface) readTerms(a asked, raw json.RawMessage) (asked, error) {
 	if err != nil {
 		return a, x402.Refuse(x402.ReasonInvalidRequirement, "amount", "")
 	}
-	var extra struct{ Name, Version string }
+	var extra struct{ Name, Version, AssetTransferMethod, FacilitatorAddress string }
 	if len(r.Extra) > 0 && json.Unmarshal(r.Extra, &extra) != nil {
 		return a, x402.Refuse(x402.ReasonInvalidRequirement, "extra", "")
 	}
-	a.terms = settlement.Terms{TenantID: a.caller.TenantID, Scheme: r.Scheme, Network: r.Network, Asset: asset.Address, AssetName: extra.Name,
+	if r.Scheme == x402.SchemeUpto {
+		extra.AssetTransferMethod = settlement.MethodPermit2
+	}
+	if extra.AssetTransferMethod != settlement.MethodPermit2 {
+		extra.AssetTransferMethod = ""
+	}
+	a.actual = amount
+	a.terms = settlement.Terms{TransferMethod: extra.AssetTransferMethod, Facilitator: extra.FacilitatorAddress, TenantID: a.caller.TenantID, Scheme: r.Scheme, Network: r.Network, Asset: asset.Address, AssetName: extra.Name,
 		AssetVersion: extra.Version, PayTo: payTo, Amount: amount, PriceUSD: amount.USD(), WaitFor: settlement.WaitIncluded, QuotedAt: s.Now()}
 	return a, nil
 }

@@ -201,7 +201,7 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	if err != nil {
 		return nil, err
 	}
-	scheme := &evm.Exact{Node: client, ChainID: chainID, Now: now, WorkTime: awaitFor, Wallets: []common.Address{common.HexToAddress(sender.Account())}}
+	scheme := evm.NewSuite(&evm.Exact{Node: client, ChainID: chainID, Now: now, WorkTime: awaitFor, Wallets: []common.Address{common.HexToAddress(sender.Account())}})
 	worker := settlement.NewWorker(settlement.WorkerConfig{Network: n.CAIP2, Book: a.Store, Chain: &evm.Chain{Client: client}, Sender: sender, Scheme: scheme,
 		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.metrics.gas})
 	a.workers = append(a.workers, worker)

@@ -14,6 +14,10 @@ const (
 	USDCAddress = "0x036CbD53842c5426634e7929541eC2318f3dCF7e"
 	// Multicall3Address is the canonical one.
 	Multicall3Address = "0xcA11bde05977b3631167028862bE2a173976CA11"
+	// Permit2Address, ExactPermit2ProxyAddress and UptoPermit2ProxyAddress are the canonical ones.
+	Permit2Address           = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
+	ExactPermit2ProxyAddress = "0x402085c248EeA27D92E8b30b2C58ed07f9E20001"
+	UptoPermit2ProxyAddress  = "0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002"
 	// ERC1271WalletAddress is a smart wallet that holds 10,000 USDC and is owned by `wallet-owner`.
 	ERC1271WalletAddress = "0x1271000000000000000000000000000000001271"
 	// Delegate7702Address is code that an account may delegate to by EIP-7702 and still pay by signature.

@@ -73,6 +73,10 @@ func alloc() types.GenesisAlloc {
 		common.HexToAddress(ERC1271WalletAddress): walletAccount(),
 		common.HexToAddress(Delegate7702Address):  contractAccount(contracts.Delegate7702, nil),
 
+		common.HexToAddress(Permit2Address):           contractAccount(contracts.Permit2, nil),
+		common.HexToAddress(ExactPermit2ProxyAddress): contractAccount(contracts.ExactPermit2Proxy, nil),
+		common.HexToAddress(UptoPermit2ProxyAddress):  contractAccount(contracts.UptoPermit2Proxy, nil),
+
 		// Contracts that every block calls since Cancun and Prague: EIP-4788, EIP-2935, EIP-7002, EIP-7251.
 		params.BeaconRootsAddress:        systemAccount(params.BeaconRootsCode),
 		params.HistoryStorageAddress:     systemAccount(params.HistoryStorageCode),

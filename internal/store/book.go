@@ -123,6 +123,11 @@ func move(tx *gorm.DB, m settlement.Move) error {
 	if err := exactly(res, settlement.ErrMoved); err != nil {
 		return err
 	}
+	if m.Evidence.Amount != nil { // less was captured than the payer signed for
+		if err := tx.Exec("UPDATE payments SET amount_atomic = ? WHERE id = ?", *m.Evidence.Amount, m.PaymentID).Error; err != nil {
+			return err
+		}
+	}
 	if err := appendMove(tx, m); err != nil {
 		return err
 	}

@@ -70,11 +70,14 @@ func (c *Chain) Canonical(ctx context.Context, number uint64, hash string) (bool
 	return h.Hash() == common.HexToHash(hash), nil
 }
 
-// AuthorizationUsed is the token's authorizationState: used or cancelled.
+// AuthorizationUsed is the token's authorizationState, or Permit2's bit of the nonce: used or cancelled.
 func (c *Chain) AuthorizationUsed(ctx context.Context, a settlement.Authorization) (bool, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	reader := Exact{Node: c.Client}
+	if a.Method == settlement.MethodPermit2 {
+		return permit2Used(ctx, &reader, a)
+	}
 	word, err := reader.read(ctx, common.HexToAddress(a.Asset), sigState, common.HexToAddress(a.Payer), [32]byte(common.HexToHash(a.Nonce)))
 	if err != nil {
 		return false, unavailable(err)
@@ -87,7 +90,7 @@ func (c *Chain) Simulate(ctx context.Context, i settlement.TxIntent) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	to := common.HexToAddress(i.To)
-	_, err := c.Client.CallContract(ctx, ethereum.CallMsg{To: &to, Data: i.Data, Gas: i.GasLimit}, nil)
+	_, err := c.Client.CallContract(ctx, ethereum.CallMsg{From: common.HexToAddress(i.From), To: &to, Data: i.Data, Gas: i.GasLimit}, nil)
 	if err != nil && !reverted(err) {
 		return unavailable(err)
 	}
@@ -100,6 +103,9 @@ func (c *Chain) Evidence(ctx context.Context, a settlement.Authorization, from u
 	head, err := c.Head(ctx)
 	if err != nil {
 		return settlement.Evidence{}, false, err
+	}
+	if a.Method == settlement.MethodPermit2 {
+		return c.permit2Evidence(ctx, a, from, head.Number)
 	}
 	used, cancelled := contracts.USDC.Event("AuthorizationUsed"), contracts.USDC.Event("AuthorizationCanceled")
 	for start := from; start <= head.Number; start += maxLogRange {

@@ -73,8 +73,10 @@ func (e *Exact) Name() string { return x402.SchemeExact }
 func (e *Exact) Check(ctx context.Context, t settlement.Terms, p x402.Payment) (settlement.Authorization, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	a := p.Exact.Authorization
-	m, err := message(a)
+	if p.Permit2 != nil {
+		return settlement.Authorization{}, x402.Refuse(x402.ReasonUnsupportedPayload, "payload.permit2Authorization", "EIP-3009 was offered")
+	}
+	m, err := message(p.Exact.Authorization)
 	if err != nil {
 		return settlement.Authorization{}, err
 	}
@@ -86,7 +88,8 @@ func (e *Exact) Check(ctx context.Context, t settlement.Terms, p x402.Payment) (
 	case p.Network != t.Network:
 		return settlement.Authorization{}, x402.Refuse(x402.ReasonNetworkMismatch, "network", "")
 	}
-	signature, err := e.checkSignature(ctx, t, m, p.Exact.Signature)
+	domain := Domain{Name: t.AssetName, Version: t.AssetVersion, ChainID: e.ChainID, Contract: common.HexToAddress(t.Asset)}
+	signature, err := e.checkSignature(ctx, m.From, Digest(domain, m.StructHash()), p.Exact.Signature, x402.ReasonSignature)
 	if err != nil {
 		return settlement.Authorization{}, err
 	}
@@ -116,12 +119,13 @@ func message(a x402.Authorization) (Transfer, error) {
 }
 
 // checkSignature routes by code at the payer (PROTOCOL §6.3): none, then ECDSA; any, then ERC-1271, without falling back.
-func (e *Exact) checkSignature(ctx context.Context, t settlement.Terms, m Transfer, signature []byte) ([]byte, error) {
-	code, err := e.Node.CodeAt(ctx, m.From, nil)
+// Otherwise is the reason for every signature that is not the payer's.
+func (e *Exact) checkSignature(ctx context.Context, payer common.Address, digest common.Hash, signature []byte, otherwise x402.Reason) ([]byte, error) {
+	code, err := e.Node.CodeAt(ctx, payer, nil)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	bad := x402.Refuse(x402.ReasonSignature, "payload.signature", "")
+	bad := x402.Refuse(otherwise, "payload.signature", "")
 	if bytes.HasSuffix(signature, suffix6492) {
 		inner, factory, ok := unwrap6492(signature)
 		if !ok {
@@ -135,16 +139,14 @@ func (e *Exact) checkSignature(ctx context.Context, t settlement.Terms, m Transf
 			signature = inner
 		}
 	}
-	domain := Domain{Name: t.AssetName, Version: t.AssetVersion, ChainID: e.ChainID, Contract: common.HexToAddress(t.Asset)}
-	digest := Digest(domain, m.StructHash())
 	if len(code) == 0 {
 		signer, normal, ok := recoverSigner(digest, signature)
-		if !ok || signer != m.From {
+		if !ok || signer != payer {
 			return nil, bad
 		}
 		return normal, nil
 	}
-	valid, err := e.isValidSignature(ctx, m.From, digest, signature)
+	valid, err := e.isValidSignature(ctx, payer, digest, signature)
 	if err != nil {
 		return nil, err
 	}
@@ -176,10 +178,7 @@ func (e *Exact) isValidSignature(ctx context.Context, wallet common.Address, dig
 
 func (e *Exact) checkFields(t settlement.Terms, version int, m Transfer) error {
 	now := e.Now()
-	least := minLeft
-	if t.WorkflowID != "" {
-		least = max(least, e.WorkTime)
-	}
+	least := e.least(t)
 	value := x402.ReasonValue
 	if version == 1 {
 		value = x402.ReasonValueV1
@@ -187,7 +186,7 @@ func (e *Exact) checkFields(t settlement.Terms, version int, m Transfer) error {
 	switch {
 	case m.To != common.HexToAddress(t.PayTo):
 		return x402.Refuse(x402.ReasonRecipient, "payload.authorization.to", "")
-	case m.From == m.To, slices.Contains(e.Wallets, m.From):
+	case m.From == m.To || e.ours(m.From):
 		return x402.Refuse(x402.ReasonRecipient, "payload.authorization.from", "is the payee or a wallet of the house: no money would move from a payer")
 	case m.ValidBefore.Cmp(big.NewInt(now.Add(least).Unix())) < 0:
 		return x402.Refuse(x402.ReasonValidBefore, "payload.authorization.validBefore", "")
@@ -197,6 +196,17 @@ func (e *Exact) checkFields(t settlement.Terms, version int, m Transfer) error {
 		return x402.Refuse(value, "payload.authorization.value", "")
 	}
 	return nil
+}
+
+// ours reports whether an account is a wallet of the house.
+func (e *Exact) ours(account common.Address) bool { return slices.Contains(e.Wallets, account) }
+
+// least is how long an authorization for these terms must still run.
+func (e *Exact) least(t settlement.Terms) time.Duration {
+	if t.WorkflowID == "" {
+		return minLeft
+	}
+	return max(minLeft, e.WorkTime)
 }
 
 func authorization(t settlement.Terms, p x402.Payment, m Transfer, signature []byte) (settlement.Authorization, error) {

@@ -19,6 +19,7 @@ type Payment struct {
 	Network    string               // always CAIP-2
 	Accepted   *PaymentRequirements // what the client says it accepts; nil for v1
 	Exact      ExactPayload
+	Permit2    *Permit2Payload            // instead of Exact, for exact over Permit2 and for upto; nil otherwise
 	Resource   *Resource                  // the client's copy, to be compared at most; nil if it sent none
 	Extensions map[string]json.RawMessage // as the client sent them; nil if it sent none
 	Raw        json.RawMessage            // the payment object as it came; it holds the signature: never log it
@@ -40,6 +41,23 @@ type Authorization struct {
 	ValidAfter  string
 	ValidBefore string
 	Nonce       string
+}
+
+// Payer is who says to have signed, as it was sent. It is unproven until the chain side has checked the signature.
+func (p Payment) Payer() string {
+	if p.Permit2 != nil {
+		return p.Permit2.From
+	}
+	return p.Exact.Authorization.From
+}
+
+// Nonce is the authorization's nonce as 0x and 64 lower-case hex digits, whatever form the wire has for it.
+func (p Payment) Nonce() string {
+	if p.Permit2 == nil {
+		return p.Exact.Authorization.Nonce
+	}
+	n, _ := new(big.Int).SetString(p.Permit2.Nonce, 10) // checked when it was read
+	return fmt.Sprintf("0x%064x", n)
 }
 
 const redacted = "[redacted]"
@@ -130,10 +148,15 @@ func DecodePayment(raw []byte, version int) (*Payment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Scheme != SchemeExact {
-		return nil, Refuse(ReasonUnsupportedScheme, "scheme", "only exact is offered")
+	switch {
+	case p.Scheme == SchemeExact:
+		err = p.readExact(o)
+	case p.Scheme == SchemeUpto && version == Version2:
+		err = p.readPermit2(o)
+	default:
+		err = Refuse(ReasonUnsupportedScheme, "scheme", "is not offered")
 	}
-	if err := p.readExact(o); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -212,7 +235,10 @@ func (p *Payment) readExact(o object) error {
 		return err
 	}
 	if !payload.has("authorization") && payload.has("permit2Authorization") {
-		return Refuse(ReasonUnsupportedPayload, "payload.permit2Authorization", "only EIP-3009 is offered")
+		if p.Version == Version1 {
+			return Refuse(ReasonUnsupportedPayload, "payload.permit2Authorization", "v1 knows EIP-3009 only")
+		}
+		return p.readPermit2(o)
 	}
 	auth, err := payload.object("authorization")
 	if err != nil {
@@ -228,15 +254,22 @@ func (p *Payment) readExact(o object) error {
 		return Refuse(ReasonInvalidPayload, join(auth.at, key), message)
 	}
 	a.Nonce = strings.ToLower(a.Nonce)
-	text, err := payload.text("signature")
+	p.Exact.Signature, err = payload.bytes("signature")
+	return err
+}
+
+// bytes is a member of 0x and pairs of hex digits.
+func (o object) bytes(key string) ([]byte, error) {
+	text, err := o.text(key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	digits, ok := strings.CutPrefix(text, "0x")
-	if p.Exact.Signature, err = hex.DecodeString(digits); !ok || err != nil {
-		return Refuse(ReasonInvalidPayload, "payload.signature", "must be 0x and pairs of hex digits")
+	raw, err := hex.DecodeString(digits)
+	if !ok || err != nil {
+		return nil, Refuse(ReasonInvalidPayload, join(o.at, key), "must be 0x and pairs of hex digits")
 	}
-	return nil
+	return raw, nil
 }
 
 // fault names the first field that has not the protocol's form.

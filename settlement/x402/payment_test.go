@@ -178,7 +178,8 @@ func TestBadPaymentsAreRefusedWithReasonAndField(t *testing.T) {
 		"no asset":             {`"asset"`, `"assets"`, bad, "accepted.asset"},
 		"seconds a text":       {`Seconds":300`, `Seconds":"300"`, bad, "accepted.maxTimeoutSeconds"},
 		"extra a text":         {`{"name":"USDC","version":"2"}`, `"x"`, bad, "accepted.extra"},
-		"other scheme":         {`"scheme":"exact"`, `"scheme":"upto"`, x402.ReasonUnsupportedScheme, "scheme"},
+		"other scheme":         {`"scheme":"exact"`, `"scheme":"batch-settlement"`, x402.ReasonUnsupportedScheme, "scheme"},
+		"upto over EIP-3009":   {`"scheme":"exact"`, `"scheme":"upto"`, x402.ReasonUnsupportedScheme, "scheme"},
 		"no payload":           {`"payload"`, `"payloads"`, bad, "payload"},
 		"payload null":         {`"payload":` + goodPayload, `"payload":null`, bad, "payload"},
 		"no authorization":     {`"authorization"`, `"authorisation"`, bad, "payload.authorization"},
@@ -330,12 +331,15 @@ func checkFuzzed(t *testing.T, h http.Header, second bool) {
 	if p == nil {
 		return
 	}
-	if (p.Version == 2) != second || (p.Accepted != nil) != second || p.Scheme != x402.SchemeExact || !strings.HasPrefix(p.Network, "eip155:") {
+	if (p.Version == 2) != second || (p.Accepted != nil) != second || (p.Permit2 == nil && p.Scheme != x402.SchemeExact) || !strings.HasPrefix(p.Network, "eip155:") {
 		t.Fatalf("version %d, accepted %v, network %s", p.Version, p.Accepted, p.Network)
 	}
 	again, err := x402.DecodePayment(p.Raw, p.Version)
 	if err != nil || again.Exact.Authorization != p.Exact.Authorization || !bytes.Equal(again.Exact.Signature, p.Exact.Signature) {
 		t.Fatalf("read again: %v", err)
+	}
+	if (again.Permit2 == nil) != (p.Permit2 == nil) || p.Permit2 != nil && (again.Nonce() != p.Nonce() || again.Payer() != p.Payer()) {
+		t.Fatal("read again: another permit")
 	}
 	if second && !x402.Accepts(*p.Accepted, *again.Accepted) {
 		t.Fatal("what was accepted does not match itself")

@@ -1,6 +1,6 @@
 package x402
 
-// Reasons of Permit2, of gas sponsoring and of scheme upto. None is given here: they come from outside facilitators.
+// Reasons of Permit2, of gas sponsoring and of scheme upto.
 const (
 	// Scheme exact over Permit2.
 	ReasonPermit2Spender       Reason = "invalid_permit2_spender"            // spender is not the proxy

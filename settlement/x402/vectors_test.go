@@ -132,20 +132,18 @@ func typeOf(t *testing.T, v headerVector) any {
 	return nil
 }
 
-// What clients of every scheme send: exact over EIP-3009 is read, the rest refused by name.
+// What clients of every scheme send: exact and upto are read, the rest refused by name.
 func TestPublishedPaymentsAreReadOrRefused(t *testing.T) {
 	t.Parallel()
 	want := map[string]x402.Reason{
 		"payment-signature-exact-eip3009": "", "x-payment-v1-exact": "", "payment-signature-payment-identifier": "",
-		"payment-signature-exact-permit2":             x402.ReasonUnsupportedPayload,
-		"payment-signature-permit2-eip2612-sponsored": x402.ReasonUnsupportedPayload,
-		"payment-signature-upto":                      x402.ReasonUnsupportedScheme,
-		"payment-signature-batch-deposit":             x402.ReasonUnsupportedScheme,
-		"payment-signature-batch-voucher":             x402.ReasonUnsupportedScheme,
-		"payment-signature-batch-refund":              x402.ReasonUnsupportedScheme,
-		"neg-header-base64url":                        x402.ReasonInvalidPayload,
-		"neg-header-not-json":                         x402.ReasonInvalidPayload,
-		"neg-header-spaces":                           x402.ReasonInvalidPayload,
+		"payment-signature-exact-permit2": "", "payment-signature-permit2-eip2612-sponsored": "", "payment-signature-upto": "",
+		"payment-signature-batch-deposit": x402.ReasonUnsupportedScheme,
+		"payment-signature-batch-voucher": x402.ReasonUnsupportedScheme,
+		"payment-signature-batch-refund":  x402.ReasonUnsupportedScheme,
+		"neg-header-base64url":            x402.ReasonInvalidPayload,
+		"neg-header-not-json":             x402.ReasonInvalidPayload,
+		"neg-header-spaces":               x402.ReasonInvalidPayload,
 	}
 	for _, v := range readVectors(t).Headers {
 		if v.Header != x402.HeaderPaymentSignature && v.Header != x402.HeaderXPayment {
@@ -169,11 +167,32 @@ func TestPublishedPaymentsAreReadOrRefused(t *testing.T) {
 	}
 }
 
+func checkPublishedPermit2(t *testing.T, v headerVector, p *x402.Payment) {
+	t.Helper()
+	m := p.Permit2
+	amount, spender, facilitator := "10000", "0x402085c248EeA27D92E8b30b2C58ed07f9E20001", ""
+	if p.Scheme == x402.SchemeUpto {
+		amount, spender, facilitator = "50000", "0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002", "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
+	}
+	if m.Amount != amount || m.Spender != spender || m.Facilitator != facilitator || m.Deadline != "1800000300" || m.ValidAfter != "0" ||
+		m.To != "0x70997970C51812dc3A010C7d01b50e0d17dc79C8" || m.Token != "0x036CbD53842c5426634e7929541eC2318f3dCF7e" || len(m.Signature) != 65 {
+		t.Errorf("%s: amount %s, spender %s, facilitator %s", v.ID, m.Amount, m.Spender, m.Facilitator)
+	}
+	same(t, p.Raw, v.Decoded)
+}
+
 func checkPublished(t *testing.T, v headerVector, p *x402.Payment) {
 	t.Helper()
+	if p.Network != "eip155:84532" || !strings.EqualFold(p.Payer(), "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266") || len(p.Nonce()) != 66 {
+		t.Errorf("%s: network %s, payer %s, nonce %s", v.ID, p.Network, p.Payer(), p.Nonce())
+	}
+	if p.Permit2 != nil {
+		checkPublishedPermit2(t, v, p)
+		return
+	}
 	a := p.Exact.Authorization
-	if p.Network != "eip155:84532" || p.Scheme != x402.SchemeExact || len(p.Exact.Signature) != 65 || a.Value != "10000" ||
-		a.ValidBefore != "1800000300" || !strings.EqualFold(a.From, "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266") {
+	if p.Scheme != x402.SchemeExact || len(p.Exact.Signature) != 65 || a.Value != "10000" ||
+		a.ValidBefore != "1800000300" {
 		t.Errorf("%s: %+v", v.ID, p.Exact.Authorization)
 	}
 	if (p.Accepted == nil) != (p.Version == 1) {

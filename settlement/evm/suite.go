@@ -1,0 +1,48 @@
+package evm
+
+import (
+	"context"
+
+	"p402.io/p402/internal/money"
+	"p402.io/p402/settlement"
+	"p402.io/p402/settlement/x402"
+)
+
+// Suite is every scheme and transfer method of one network behind one settlement.Scheme: a payment goes where the terms say, and an
+// authorization where it came from.
+type Suite struct {
+	exact         *Exact
+	permit2, upto *Permit2
+}
+
+var _ settlement.Scheme = (*Suite)(nil)
+
+// NewSuite adds exact over Permit2 and upto to exact over EIP-3009; upto permits must name one of e.Wallets.
+func NewSuite(e *Exact) *Suite {
+	return &Suite{exact: e, permit2: &Permit2{Base: e}, upto: &Permit2{Base: e, Upto: true, Facilitators: e.Wallets}}
+}
+
+// Name is that of the scheme every network has.
+func (s *Suite) Name() string { return x402.SchemeExact }
+
+// Check routes by the terms' scheme and transfer method. A payload of another kind than was offered is refused.
+func (s *Suite) Check(ctx context.Context, t settlement.Terms, p x402.Payment) (settlement.Authorization, error) {
+	switch {
+	case t.Scheme == x402.SchemeUpto:
+		return s.upto.Check(ctx, t, p)
+	case t.TransferMethod == settlement.MethodPermit2:
+		return s.permit2.Check(ctx, t, p)
+	}
+	return s.exact.Check(ctx, t, p)
+}
+
+// Collect routes by what the payer signed.
+func (s *Suite) Collect(a settlement.Authorization, amount money.USDC) (settlement.TxIntent, error) {
+	switch {
+	case a.Method != settlement.MethodPermit2:
+		return s.exact.Collect(a, amount)
+	case a.Facilitator != "":
+		return s.upto.Collect(a, amount)
+	}
+	return s.permit2.Collect(a, amount)
+}
