@@ -15,13 +15,16 @@ var (
 	sizeExceptions = map[string]string{}
 	// stateExceptions is "folder name".
 	stateExceptions = map[string]string{
-		"contracts USDC":            "bindings of a compiled contract, never written to",
-		"contracts Multicall3":      "bindings of a compiled contract, never written to",
-		"contracts ERC1271Wallet":   "bindings of a compiled contract, never written to",
-		"contracts Delegate7702":    "bindings of a compiled contract, never written to",
-		"internal/money Zero":       "the zero of USD, which has no literal; its fields cannot be reached from outside",
-		"internal/pgtest shared":    "one private server a test process: nothing in a test binary runs after the last test",
-		"settlement/evm suffix6492": "the marker bytes of ERC-6492, which Go has no constant form for",
+		"contracts USDC":              "bindings of a compiled contract, never written to",
+		"contracts Multicall3":        "bindings of a compiled contract, never written to",
+		"contracts Permit2":           "bindings of a compiled contract, never written to",
+		"contracts ExactPermit2Proxy": "bindings of a compiled contract, never written to",
+		"contracts UptoPermit2Proxy":  "bindings of a compiled contract, never written to",
+		"contracts ERC1271Wallet":     "bindings of a compiled contract, never written to",
+		"contracts Delegate7702":      "bindings of a compiled contract, never written to",
+		"internal/money Zero":         "the zero of USD, which has no literal; its fields cannot be reached from outside",
+		"internal/pgtest shared":      "one private server a test process: nothing in a test binary runs after the last test",
+		"settlement/evm suffix6492":   "the marker bytes of ERC-6492, which Go has no constant form for",
 	}
 	// floatExceptions is a file.
 	floatExceptions = map[string]string{}

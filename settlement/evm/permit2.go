@@ -2,6 +2,7 @@ package evm
 
 import (
 	"context"
+	"errors"
 	"math/big"
 	"time"
 
@@ -244,7 +245,7 @@ func (s *Permit2) Collect(a settlement.Authorization, amount money.USDC) (settle
 	deadline := big.NewInt(int64(a.ValidBefore))
 	if a.NeverEnds != "" {
 		if _, ok := deadline.SetString(a.NeverEnds, 10); !ok {
-			return intent, fault.New(fault.KindInternal, "AUTHORIZATION_DAMAGED", "the stored deadline is no number")
+			return intent, errors.New("the stored deadline of an authorization is no number")
 		}
 	}
 	permitted := permitTransferFrom{tokenPermissions{common.HexToAddress(a.Asset), a.Value.Big()}, common.HexToHash(a.Nonce).Big(), deadline}
