@@ -105,6 +105,9 @@ func (cfg Config) begin(c *gin.Context) {
 	for name, value := range safeHeaders {
 		h.Set(name, value)
 	}
+	if len(c.Request.TransferEncoding) > 0 {
+		h.Set("Connection", "close") // framing that two readers may read differently never has a second request behind it
+	}
 	received := cfg.Deadlines.set(c)
 	defer func() {
 		received()

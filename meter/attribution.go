@@ -87,8 +87,8 @@ func ParseMetadata(pairs map[string]string) (Attribution, error) {
 	out := Attribution{Dimensions: map[string]string{}, Tags: map[string]string{}}
 	for _, key := range sortedKeys(pairs) {
 		value, param := pairs[key], "metadata."+clipKey(key)
-		if len([]rune(key)) > maxKeyLen {
-			return Attribution{}, badMetadata(param, fmt.Sprintf("the key has more than %d characters", maxKeyLen))
+		if n := len([]rune(key)); n == 0 || n > maxKeyLen {
+			return Attribution{}, badMetadata(param, fmt.Sprintf("a key has 1 to %d characters", maxKeyLen))
 		}
 		if len([]rune(value)) > maxValueLen {
 			return Attribution{}, badMetadata(param, fmt.Sprintf("the value has more than %d characters", maxValueLen))

@@ -52,7 +52,7 @@ func (s *Surface) create(c *gin.Context) {
 	switch {
 	case res.Started && err != nil:
 		s.Log.WarnContext(c.Request.Context(), "answer cut", "request_id", gateway.RequestID(c), "event_id", res.Event.ID, "err", err)
-		panic(http.ErrAbortHandler) // the client must see a broken connection, not a clean end
+		out.Break(res.Event.Route, err, gateway.RequestID(c))
 	case res.Started:
 	case err != nil:
 		openai.Describe(c.Writer.Header(), res)

@@ -5,7 +5,6 @@ import (
 	"encoding"
 	"encoding/json"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -50,15 +49,10 @@ func decodeClean(c *gin.Context, into any) error {
 	return strict(c, raw, into)
 }
 
-// body reads the request's JSON. The type must say JSON: a form or a text is what a foreign page could send unasked.
+// body reads the request's JSON.
 func body(c *gin.Context) ([]byte, error) {
-	if enc := c.GetHeader("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return nil, fault.Field(fault.KindMediaType, "UNSUPPORTED_ENCODING", "Content-Encoding", "send the body uncompressed")
-	}
-	kind, params, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
-	charset := params["charset"]
-	if err != nil || kind != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return nil, fault.Field(fault.KindMediaType, "UNSUPPORTED_MEDIA_TYPE", "Content-Type", "must be application/json in UTF-8")
+	if err := gateway.CheckJSONType(c.Request.Header); err != nil {
+		return nil, err
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, gateway.MaxAPIBody))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/internal/provider"
 	"p402.io/p402/meter"
@@ -25,6 +26,7 @@ func (r *Runner) begin(ctx context.Context, in Input, e meter.Event, v run) *try
 	for {
 		next, ok := t.another(ctx)
 		if !ok {
+			t.keepOurTroubles(ctx)
 			return t
 		}
 		t.abandon()
@@ -83,6 +85,17 @@ func (t *try) another(ctx context.Context) (Target, bool) {
 		return next, true
 	}
 	return Target{}, false
+}
+
+// keepOurTroubles turns a vendor's refusal of this installation (its key, its account, its unpaid bill) into our failure:
+// the caller's key is good, and 402 on this surface asks for an x402 payment and nothing else.
+func (t *try) keepOurTroubles(ctx context.Context) {
+	if t.failure != nil || t.status != http.StatusUnauthorized && t.status != http.StatusPaymentRequired &&
+		t.status != http.StatusForbidden && t.status != http.StatusProxyAuthRequired {
+		return
+	}
+	t.r.Log.ErrorContext(ctx, "the provider refuses this installation's account", "provider", t.v.Provider.Name(), "status", t.status, "event_id", t.event.ID)
+	t.fail(fault.New(fault.KindUpstream, "PROVIDER_ERROR", "the provider does not accept this gateway's account at present; its operator has to look"), meter.CauseVendorStatus, true)
 }
 
 // mayPassOn reports whether another vendor may do better. 400 and its like are the caller's own and go back as they are;

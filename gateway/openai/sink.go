@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -56,6 +57,30 @@ func (s *Sink) Frame(f provider.Frame) error {
 		s.C.Writer.Flush()
 	}
 	return s.C.Request.Context().Err()
+}
+
+// Break ends a stream that has begun and cannot be finished: with an error event in the form of its route, so that SDKs
+// raise it, and without the form's last event. An answer that is no stream is cut instead, as its length was promised.
+func (s *Sink) Break(route meter.Route, err error, requestID string) {
+	if !s.stream {
+		panic(http.ErrAbortHandler) // the client must see a broken connection, not a clean end
+	}
+	f := gateway.Refusal(err)
+	event, body := "", any(gateway.ErrorBody(f, requestID))
+	switch route {
+	case meter.RouteResponses:
+		event, body = "event: error\n", gin.H{"type": "error", "code": f.Code, "message": f.Message, "param": nil}
+	case meter.RouteMessages:
+		event, body = "event: error\n", gin.H{"type": "error", "error": gin.H{"type": "api_error", "message": f.Message}, "request_id": requestID}
+	}
+	raw, err := json.Marshal(body)
+	if err == nil {
+		_, err = fmt.Fprintf(s.C.Writer, "%sdata: %s\n\n", event, raw)
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // as above
+	}
+	s.C.Writer.Flush()
 }
 
 // End writes a stream's trailers.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 	"github.com/tidwall/gjson"
@@ -36,8 +37,8 @@ func invalid(param, why string) *fault.Error {
 
 // ReadBody reads at most MaxInferBody bytes and refuses what is not one JSON object.
 func ReadBody(c *gin.Context) ([]byte, error) {
-	if enc := c.GetHeader("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return nil, fault.Field(fault.KindInvalid, "UNSUPPORTED_ENCODING", "Content-Encoding", "send the body uncompressed")
+	if err := gateway.CheckJSONType(c.Request.Header); err != nil {
+		return nil, err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, gateway.MaxInferBody))
 	if err != nil {
@@ -150,7 +151,7 @@ func readModel(r *meter.Request, f Fields, sold *meter.Workflow) error {
 	if model.Str == "" {
 		return invalid("model", "is required: name the model to call")
 	}
-	if len(model.Str) > maxModelLen || strings.ContainsFunc(model.Str, func(x rune) bool { return x < 0x21 || x == 0x7f }) {
+	if len(model.Str) > maxModelLen || strings.ContainsFunc(model.Str, func(x rune) bool { return x < 0x21 || x == 0x7f || x == utf8.RuneError }) {
 		return invalid("model", "must be at most 256 visible characters")
 	}
 	r.Model = model.Str

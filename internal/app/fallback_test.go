@@ -76,6 +76,7 @@ func (h fallbackHouse) send(t *testing.T, path, body string, header map[string]s
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+h.key)
+	req.Header.Set("Content-Type", "application/json")
 	for name, value := range header {
 		req.Header.Set(name, value)
 	}
@@ -98,6 +99,7 @@ type seen struct {
 	ModelRequested string `json:"model_requested"`
 	ModelUsed      string `json:"model_used"`
 	CostUSD        string `json:"cost_usd"`
+	EstimateUSD    string `json:"estimate_usd"`
 	Success        bool   `json:"success"`
 	RetryOf        string `json:"retry_of"`
 	RetryCount     int    `json:"retry_count"`
@@ -171,13 +173,15 @@ func TestNoFallbackOnceAByteHasGoneOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+h.key)
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if _, err := io.ReadAll(resp.Body); err == nil {
-		t.Error("the client saw a clean end")
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || bytes.Contains(body, []byte("[DONE]")) || !bytes.Contains(body, []byte(`"code":"PROVIDER_ERROR"`)) {
+		t.Errorf("the client saw a clean end: %v %s", err, body)
 	}
 	if h.other.Served() != 0 {
 		t.Error("another vendor was asked after the first byte")

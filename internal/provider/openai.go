@@ -179,14 +179,15 @@ func (o *OpenAI) answer(ctx context.Context, cancel context.CancelFunc, w *watch
 		cancel()
 		return resp.Body.Close()
 	}
-	next := o.plain(ctx, w, resp.Body)
+	next := o.plain(ctx, w, resp.Body, resp.StatusCode >= 400)
 	if stream {
 		next = o.frames(ctx, w, resp.Body)
 	}
 	return NewResponse(resp.StatusCode, resp.Header, stream, next, closing)
 }
 
-func (o *OpenAI) plain(ctx context.Context, w *watch, body io.Reader) func() (Frame, error) {
+// plain reads a whole body as one frame; one that tells of an error is scrubbed.
+func (o *OpenAI) plain(ctx context.Context, w *watch, body io.Reader, isError bool) func() (Frame, error) {
 	done := false
 	return func() (Frame, error) {
 		if done {
@@ -199,6 +200,9 @@ func (o *OpenAI) plain(ctx context.Context, w *watch, body io.Reader) func() (Fr
 			return Frame{}, o.broke(ctx, w, err)
 		case int64(len(raw)) > o.cfg.MaxBody:
 			return Frame{}, o.failed(KindTooLarge, true, errors.New("the answer is too large"))
+		}
+		if isError {
+			raw = scrub(raw, o.cfg.APIKey)
 		}
 		return Frame{Data: raw, Raw: raw}, nil
 	}
@@ -215,6 +219,9 @@ func (o *OpenAI) frames(ctx context.Context, w *watch, body io.Reader) func() (F
 		switch {
 		case err == nil:
 			finished = finished || EndsStream(f) || hasFinishReason(f.Data)
+			if bytes.Contains(f.Data, []byte(`"error"`)) && IsErrorFrame(f) {
+				f = scrubbed(f, o.cfg.APIKey)
+			}
 			return f, nil
 		case errors.Is(err, io.EOF) && finished:
 			return Frame{}, io.EOF
