@@ -44,6 +44,7 @@ type Surface struct {
 	assets map[string]asset              // by the name they are served under
 	css    string
 	script string
+	engine http.Handler // the whole router, for what a form asks of the API
 }
 
 // asset is one embedded file; its name holds its hash, so that a browser may keep it for ever.
@@ -120,6 +121,9 @@ func (s *Surface) Register(r *gin.Engine) {
 	r.GET("/app/ledger", func(c *gin.Context) { c.Redirect(http.StatusMovedPermanently, "/app/events?"+c.Request.URL.RawQuery) })
 	r.GET("/assets/:name", s.asset)
 	r.GET("/sign-in/:token", s.signIn)
+	r.GET("/sign-in", s.signInPage)
+	r.POST("/sign-in", s.signInForm)
+	s.engine = r
 	for _, rt := range s.routes() {
 		r.Handle(rt.method, rt.path, s.serve(rt))
 	}

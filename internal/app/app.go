@@ -26,6 +26,7 @@ import (
 	"p402.io/p402/gateway/openapi"
 	"p402.io/p402/gateway/sell"
 	"p402.io/p402/internal/catalogue"
+	"p402.io/p402/internal/credential"
 	"p402.io/p402/internal/id"
 	"p402.io/p402/internal/store"
 	"p402.io/p402/settlement"
@@ -99,6 +100,7 @@ const (
 	closeGrace         = 10 * time.Second
 	offerFor           = 10 * time.Minute
 	awaitFor           = 45 * time.Second
+	maxHashes          = 2 // passwords at once: each takes 19 MiB for some tens of milliseconds
 	drainTimeout       = 20 * time.Second
 )
 
@@ -152,12 +154,20 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sealKey, err := a.Store.Secret(ctx, "member_seal", 32)
+	if err != nil {
+		return err
+	}
+	sealer, err := credential.NewSealer(sealKey)
+	if err != nil {
+		return err
+	}
 	pages, err := dashboard.New(dashboard.Config{Store: a.Store, Log: a.log, Now: now})
 	if err != nil {
 		return err
 	}
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
-		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress},
+		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Hasher: credential.NewHasher(maxHashes), Sealer: sealer},
 		pages,
 		&system{app: a, keys: issuer.KeySet()}}
 	if a.cfg.Settlement != nil {

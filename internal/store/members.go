@@ -104,6 +104,17 @@ func (s *Store) RemoveMember(ctx context.Context, tenant id.Tenant, member id.Me
 	})
 }
 
+// ResetMember takes password, second factor and every session from a person, who comes back by a link.
+func (s *Store) ResetMember(ctx context.Context, tenant id.Tenant, member id.Member) error {
+	return s.tx(ctx, func(tx *gorm.DB) error {
+		if err := exactly(tx.Exec(`UPDATE members SET password_hash = NULL, totp_secret = NULL, totp_since = NULL, failed_logins = 0, locked_until = NULL
+			WHERE tenant_id = ? AND id = ? AND removed_at IS NULL`, tenant, member), errNotFound); err != nil {
+			return err
+		}
+		return tx.Exec("DELETE FROM sessions WHERE member_id = ?", member).Error
+	})
+}
+
 // keepOwner does work on a tenant's members unless it would leave a tenant that has members without an owner. The tenant's
 // row is the lock: two owners cannot remove each other at once.
 func (s *Store) keepOwner(ctx context.Context, tenant id.Tenant, work func(tx *gorm.DB) error) error {

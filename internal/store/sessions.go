@@ -135,6 +135,16 @@ func (s *Store) Session(ctx context.Context, session string) (Session, error) {
 	return out, res.Error
 }
 
+// SessionCaller is Session for the API (gateway.Sessions): mode is "live" or "test"; any other word is the tenant's own.
+func (s *Store) SessionCaller(ctx context.Context, session, mode string) (meter.Caller, string, error) {
+	found, err := s.Session(ctx, session)
+	live := found.HasLive
+	if mode == "live" || mode == "test" {
+		live = mode == "live"
+	}
+	return found.Caller(live), found.CSRF, err
+}
+
 // EndSession signs a browser out.
 func (s *Store) EndSession(ctx context.Context, session string) error {
 	hash := sha256.Sum256([]byte(session))
