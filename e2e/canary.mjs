@@ -1,7 +1,7 @@
 // Sends marked content on every path that takes content. Afterwards the mark must be found nowhere but in the answers.
 import assert from 'node:assert/strict';
 import { run, test } from './lib/case.mjs';
-import { api, call, hello, sdk, v1 } from './lib/sandbox.mjs';
+import { api, call, hello, ready, sdk, v1 } from './lib/sandbox.mjs';
 import { account, payingFetch, workflow } from './lib/wallet.mjs';
 
 const mark = process.env.CANARY;
@@ -50,7 +50,11 @@ test('O8_refusals_repeat_nothing', async () => {
 });
 
 test('O8_reads_show_nothing', async () => {
-  for (const path of ['/api/v2/meter/events?limit=200', '/api/v2/meter/summary?group_by=workflow_id', '/api/v2/receipts', '/metrics', '/readyz']) clean(await api(path), path);
+  for (const path of ['/api/v2/meter/events?limit=200', '/api/v2/meter/summary?group_by=workflow_id', '/api/v2/receipts', '/readyz']) clean(await api(path), path);
+  const metrics = await call(ready.metrics_url, { key: '' });
+  assert.ok(metrics.text.includes('p402_requests_total'), metrics.text);
+  clean(metrics, 'metrics');
+  assert.equal((await api('/metrics')).status, 404, 'metrics are off the public port');
 });
 
 await run();

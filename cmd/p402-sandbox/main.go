@@ -18,6 +18,7 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:8402", "address to serve on")
+	flag.StringVar(&o.metrics, "metrics-listen", "127.0.0.1:0", "address to serve /metrics on; empty is off")
 	flag.StringVar(&o.data, "data", ".sandbox", "folder that keeps database, chain and keys; a second start continues with it")
 	flag.StringVar(&o.database, "database", "", "PostgreSQL URL to use in place of the private server")
 	flag.StringVar(&o.upstream, "upstream", "", "OpenAI-compatible base URL to call in place of the mock vendor")
@@ -40,7 +41,7 @@ func main() {
 	}
 }
 
-type options struct{ listen, data, database, upstream, ready, logFile string }
+type options struct{ listen, metrics, data, database, upstream, ready, logFile string }
 
 // openLog keeps the log out of the way of the summary that a person reads.
 func openLog(o options) (*slog.Logger, func() error, error) {

@@ -39,6 +39,7 @@ type ready struct {
 	APIKey         string     `json:"api_key"`
 	APIKey2        string     `json:"api_key_2"`
 	AdminURL       string     `json:"admin_url"`
+	MetricsURL     string     `json:"metrics_url"`
 	RPCURL         string     `json:"rpc_url"`
 	ChainID        int64      `json:"chain_id"`
 	Network        string     `json:"network"`
@@ -90,7 +91,7 @@ func (s *sandbox) start(ctx context.Context) error {
 	}
 	step("gateway")
 	seller := devchain.Lookup("seller").Address
-	s.app, err = app.New(ctx, app.Config{Listen: s.listen, DatabaseURL: database, Vendor: vendor, CallTimeout: 2 * time.Minute, Alone: true,
+	s.app, err = app.New(ctx, app.Config{Listen: s.listen, MetricsListen: s.metrics, DatabaseURL: database, Vendor: vendor, CallTimeout: 2 * time.Minute, Alone: true,
 		Settlement: &app.Settlement{Network: devchain.Network, RPC: s.chain.URL(), Key: devchain.Lookup("settler").Key, PayTo: []string{seller}}}, s.log)
 	return err
 }
@@ -119,9 +120,16 @@ func (s *sandbox) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	metrics, err := s.app.ListenMetrics()
+	if err != nil {
+		return err
+	}
 	r, err := s.seed(ctx, "http://"+addr.String())
 	if err != nil {
 		return fmt.Errorf("seed: %w", err)
+	}
+	if metrics != nil {
+		r.MetricsURL = "http://" + metrics.String() + "/metrics"
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.app.Run(ctx) }()
@@ -247,6 +255,7 @@ func summary(r ready, data string) {
   gateway    %s
   key        %s
   dashboard  %s   (works once)
+  metrics    %s
   data       %s
 
   1 · a metered call
@@ -260,5 +269,5 @@ func summary(r ready, data string) {
   bin/p402 pay %s --key %s
 
   Stop with Ctrl-C; the next start continues with the same data and keys.
-`, r.BaseURL, r.APIKey, r.AdminURL, data, r.BaseURL, r.APIKey, r.BaseURL, r.APIKey, w.PriceUSD, w.PaidURL, r.Payers[0].PrivateKey)
+`, r.BaseURL, r.APIKey, r.AdminURL, r.MetricsURL, data, r.BaseURL, r.APIKey, r.BaseURL, r.APIKey, w.PriceUSD, w.PaidURL, r.Payers[0].PrivateKey)
 }

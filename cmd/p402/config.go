@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +22,10 @@ import (
 
 // fileConfig is the configuration file; every field can be set in the environment instead (docs/running.md).
 type fileConfig struct {
-	Listen      string `yaml:"listen"`
-	DatabaseURL string `yaml:"database_url"`
+	Listen string `yaml:"listen"`
+	// MetricsListen is where /metrics is served: never the public address. Left out it is 127.0.0.1 on the port above Listen's.
+	MetricsListen string `yaml:"metrics_listen"`
+	DatabaseURL   string `yaml:"database_url"`
 	// Origins is the web origins whose pages may call the keyed surfaces; none by default.
 	Origins []string `yaml:"origins"`
 	Vendor  struct {
@@ -102,7 +106,7 @@ func loadConfig(path string) (app.Config, error) {
 			return app.Config{}, fmt.Errorf("configuration %s: %w", path, err)
 		}
 	}
-	for name, into := range map[string]*string{"P402_LISTEN": &f.Listen, "P402_DATABASE_URL": &f.DatabaseURL, "P402_VENDOR_NAME": &f.Vendor.Name,
+	for name, into := range map[string]*string{"P402_LISTEN": &f.Listen, "P402_METRICS_LISTEN": &f.MetricsListen, "P402_DATABASE_URL": &f.DatabaseURL, "P402_VENDOR_NAME": &f.Vendor.Name,
 		"P402_VENDOR_BASE_URL": &f.Vendor.BaseURL, "P402_VENDOR_API_KEY": &f.Vendor.APIKey, "P402_PRICES_FILE": &f.PricesFile} {
 		if value, ok := os.LookupEnv(name); ok {
 			*into = value
@@ -116,7 +120,8 @@ func loadConfig(path string) (app.Config, error) {
 
 // variables is every P402_ name that a p402 command reads; the last eight belong to other commands and the tests.
 func variables() []string {
-	return []string{"P402_LISTEN", "P402_DATABASE_URL", "P402_VENDOR_NAME", "P402_VENDOR_BASE_URL", "P402_VENDOR_API_KEY", "P402_PRICES_FILE", "P402_SETTLEMENT_KEY",
+	return []string{"P402_LISTEN", "P402_METRICS_LISTEN", "P402_DATABASE_URL", "P402_VENDOR_NAME", "P402_VENDOR_BASE_URL", "P402_VENDOR_API_KEY", "P402_PRICES_FILE",
+		"P402_SETTLEMENT_KEY",
 		"P402_CONFIG", "P402_URL", "P402_KEY", "P402_WALLET_KEY", "P402_PG_BIN", "P402_UPSTREAM_KEY", "P402_USAGE_CASES", "P402_X402_VECTORS"}
 }
 
@@ -135,6 +140,26 @@ func (f fileConfig) unknownVariables(environ []string) error {
 	return nil
 }
 
+// metricsListen is the address for /metrics: as set, "" for "off", or loopback on the port above the public one.
+func (f fileConfig) metricsListen() (string, error) {
+	_, port, err := net.SplitHostPort(f.Listen)
+	number, notNumber := strconv.ParseUint(port, 10, 16)
+	switch {
+	case f.MetricsListen == "off":
+		return "", nil
+	case f.MetricsListen == f.Listen:
+		return "", errors.New("metrics_listen (P402_METRICS_LISTEN) is the public address: give another one, such as 127.0.0.1:9402, or off")
+	case f.MetricsListen != "":
+		if _, _, err := net.SplitHostPort(f.MetricsListen); err != nil {
+			return "", fmt.Errorf("metrics_listen (P402_METRICS_LISTEN) is not host:port or off: %w", err)
+		}
+		return f.MetricsListen, nil
+	case err != nil || notNumber != nil || number == 0 || number == 65535:
+		return "127.0.0.1:0", nil
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.FormatUint(number+1, 10)), nil
+}
+
 func (f fileConfig) check() (app.Config, error) {
 	switch {
 	case f.DatabaseURL == "":
@@ -150,8 +175,13 @@ func (f fileConfig) check() (app.Config, error) {
 			return app.Config{}, fmt.Errorf("origins: %q is not an origin such as https://app.example.com", origin)
 		}
 	}
-	c := app.Config{Listen: f.Listen, DatabaseURL: f.DatabaseURL, Origins: f.Origins, PricesFile: f.PricesFile, Vendor: app.Vendor{Name: f.Vendor.Name, BaseURL: f.Vendor.BaseURL, APIKey: f.Vendor.APIKey,
-		AllowPrivate: f.Vendor.AllowPrivate, TestKeys: f.Vendor.TestKeys}, Aliases: f.Aliases}
+	metrics, err := f.metricsListen()
+	if err != nil {
+		return app.Config{}, err
+	}
+	c := app.Config{Listen: f.Listen, MetricsListen: metrics, DatabaseURL: f.DatabaseURL, Origins: f.Origins, PricesFile: f.PricesFile,
+		Vendor: app.Vendor{Name: f.Vendor.Name, BaseURL: f.Vendor.BaseURL, APIKey: f.Vendor.APIKey,
+			AllowPrivate: f.Vendor.AllowPrivate, TestKeys: f.Vendor.TestKeys}, Aliases: f.Aliases}
 	for i, p := range f.Providers {
 		v, err := p.vendor(i)
 		if err != nil {

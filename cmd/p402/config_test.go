@@ -19,6 +19,8 @@ func TestConfigurationStopsAtWhatIsWrong(t *testing.T) {
 	for name, c := range map[string]struct{ text, says string }{
 		"unknown setting":   {sound + "databse: x\n", "databse"},
 		"wrong type":        {sound + "settlement: {facilitator_pay_to: 7}\n", "line"},
+		"metrics in public": {sound + "listen: 127.0.0.1:1\nmetrics_listen: 127.0.0.1:1\n", "metrics_listen"},
+		"no metrics port":   {sound + "metrics_listen: nowhere\n", "metrics_listen"},
 		"no database":       {"vendor: {name: v, base_url: 'http://localhost:1/v1'}\n", "database_url"},
 		"no vendor":         {"database_url: postgres://localhost/db\n", "vendor.base_url"},
 		"no name":           {"database_url: postgres://localhost/db\nvendor: {base_url: 'http://localhost:1/v1'}\n", "vendor.name"},
@@ -93,5 +95,21 @@ func TestD4_MeteringReadsNoPaymentSetting(t *testing.T) {
 	cfg, err := loadConfig(path)
 	if err != nil || cfg.Settlement != nil {
 		t.Fatalf("settlement %+v, %v", cfg.Settlement, err)
+	}
+}
+
+func TestMetricsHaveAnAddressOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ listen, set, want string }{
+		{"127.0.0.1:8402", "", "127.0.0.1:8403"},
+		{"0.0.0.0:80", "", "127.0.0.1:81"}, // not everywhere, as the public address is
+		{":0", "", "127.0.0.1:0"},
+		{"127.0.0.1:8402", "off", ""},
+		{"127.0.0.1:8402", "10.0.0.1:9402", "10.0.0.1:9402"},
+	} {
+		f := fileConfig{Listen: c.listen, MetricsListen: c.set}
+		if got, err := f.metricsListen(); got != c.want || err != nil {
+			t.Errorf("listen %s, metrics_listen %q: %q, %v; want %q", c.listen, c.set, got, err, c.want)
+		}
 	}
 }

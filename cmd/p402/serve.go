@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -54,8 +55,20 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	log.InfoContext(ctx, "serving", "address", addr.String(), "settlement", cfg.Settlement != nil)
+	metrics, err := a.ListenMetrics()
+	if err != nil {
+		return err
+	}
+	log.InfoContext(ctx, "serving", "address", addr.String(), "metrics", addressOf(metrics), "settlement", cfg.Settlement != nil)
 	return a.Run(ctx)
+}
+
+// addressOf is an address for people; nil is off.
+func addressOf(a net.Addr) string {
+	if a == nil {
+		return "off"
+	}
+	return a.String()
 }
 
 func migrate(ctx context.Context, args []string) error {
@@ -150,6 +163,11 @@ func doctor(ctx context.Context, args []string) error {
 	if err == nil {
 		_ = db.Shutdown() // nothing is pending
 	}
+	if cfg.MetricsListen == "" {
+		fmt.Println("ok    metrics are off")
+	} else {
+		say("metrics on "+cfg.MetricsListen+", off the public address", loopback(cfg.MetricsListen), "let only your monitoring reach it, or set metrics_listen to a loopback address or off")
+	}
 	if cfg.Settlement == nil {
 		fmt.Println("ok    settlement is off: metering only, nothing else is needed")
 	} else {
@@ -157,6 +175,18 @@ func doctor(ctx context.Context, args []string) error {
 	}
 	if ill > 0 {
 		return fmt.Errorf("%d of the checks failed", ill)
+	}
+	return nil
+}
+
+// loopback refuses an address for metrics that other machines can reach without a word about it.
+func loopback(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || ip.IsUnspecified()) {
+		return errors.New("every network can reach it")
 	}
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/internal/provider"
@@ -55,7 +53,7 @@ func (t *try) dial(ctx context.Context) {
 		return
 	}
 	resp, err := t.v.Provider.Do(ctx, provider.Request{Route: provider.Route(t.in.Request.Route), Body: body, Header: t.in.Header, Stream: t.in.Request.Stream,
-		UsageAddedByUs: t.in.Request.Stream && !gjson.GetBytes(t.in.Body, "stream_options").Exists()})
+		UsageAddedByUs: t.in.Request.Stream && !provider.HasMember(t.in.Body, "stream_options")})
 	if err != nil {
 		t.vendorError(ctx, err)
 		return

@@ -35,10 +35,12 @@ import (
 
 // Config is what an operator decides.
 type Config struct {
-	Listen      string
-	DatabaseURL string
-	Vendor      Vendor   // the one vendor of a small installation; it comes before Vendors
-	Vendors     []Vendor // in the order they are preferred at equal priority and by lot
+	Listen string
+	// MetricsListen is where /metrics is served, never on Listen; "" is nowhere.
+	MetricsListen string
+	DatabaseURL   string
+	Vendor        Vendor   // the one vendor of a small installation; it comes before Vendors
+	Vendors       []Vendor // in the order they are preferred at equal priority and by lot
 	// Aliases are names of the operator's own, each for an ordered list of models: the first, and its fallbacks.
 	Aliases map[string][]string
 	// PricesFile is the operator's own prices, laid over the built-in book; "" is none (catalogue.LoadWith).
@@ -83,15 +85,16 @@ type Settlement struct {
 
 // App is the built house.
 type App struct {
-	Store   *store.Store
-	IDs     *id.Source
-	cfg     Config
-	log     *slog.Logger
-	handler http.Handler
-	sweeper *call.Sweeper
-	workers []*settlement.Worker
-	addr    net.Listener
-	metrics *metrics
+	Store       *store.Store
+	IDs         *id.Source
+	cfg         Config
+	log         *slog.Logger
+	handler     http.Handler
+	sweeper     *call.Sweeper
+	workers     []*settlement.Worker
+	addr        net.Listener
+	metricsAddr net.Listener // nil: off
+	metrics     *metrics
 }
 
 const (
@@ -232,6 +235,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stop()
 	var group errgroup.Group
 	group.Go(func() error { return a.sweeper.Run(background) })
+	group.Go(func() error { return a.serveMetrics(background) })
 	for _, w := range a.workers {
 		group.Go(func() error { return w.Run(background) })
 	}

@@ -32,9 +32,10 @@ import (
 // house is the whole app behind a real listener, on its own database, development chain and mock vendor. One serves all
 // tests of the package: each makes tenants of its own, so none sees another's rows.
 type house struct {
-	app  *App
-	base string
-	logs *syncBuffer
+	app     *App
+	base    string
+	logs    *syncBuffer
+	metrics string // address
 	// database is the URL, for tests that look behind the house's back.
 	database string
 }
@@ -80,13 +81,17 @@ func startHouse() (*house, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := New(ctx, Config{Listen: "127.0.0.1:0", DatabaseURL: url, Alone: true, CallTimeout: time.Minute,
+	a, err := New(ctx, Config{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", DatabaseURL: url, Alone: true, CallTimeout: time.Minute,
 		Vendor:     Vendor{Name: "mock", BaseURL: vendor.URL(), AllowPrivate: true, Simulated: true, TestKeys: true},
 		Settlement: &Settlement{Network: devchain.Network, RPC: chain.URL(), Key: devchain.Lookup("settler").Key, PayTo: []string{devchain.Lookup("seller").Address}}}, log)
 	if err != nil {
 		return nil, err
 	}
 	addr, err := a.Listen()
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := a.ListenMetrics()
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +106,7 @@ func startHouse() (*house, error) {
 		}
 		return err
 	}
-	return &house{app: a, base: "http://" + addr.String(), logs: logs, database: url}, nil
+	return &house{app: a, base: "http://" + addr.String(), logs: logs, database: url, metrics: metrics.String()}, nil
 }
 
 func theHouse(t *testing.T) *house {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"p402.io/p402/settlement"
 )
@@ -45,7 +44,7 @@ func (m *metrics) gas(g settlement.Gas) {
 	m.payments.WithLabelValues(g.Network).Set(float64(g.Payments))
 }
 
-// system is health, metrics, version and the published keys.
+// system is health, version and the published keys.
 type system struct {
 	app  *App
 	keys settlement.KeySet
@@ -56,7 +55,6 @@ func (s *system) Register(r *gin.Engine) {
 	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	r.GET("/readyz", s.ready)
 	r.GET("/version", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"version": Version()}) })
-	r.GET("/metrics", gin.WrapH(promhttp.HandlerFor(s.app.metrics.registry, promhttp.HandlerOpts{})))
 	r.GET("/.well-known/p402-keys.json", func(c *gin.Context) { c.JSON(http.StatusOK, s.keys) })
 }
 
