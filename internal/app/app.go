@@ -158,9 +158,13 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	pages, err := dashboard.New(dashboard.Config{Store: a.Store, Log: a.log, Now: now})
+	if err != nil {
+		return err
+	}
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
 		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress},
-		&dashboard.Surface{Store: a.Store, Log: a.log, Now: now},
+		pages,
 		&system{app: a, keys: published}}
 	if a.cfg.Settlement != nil {
 		if runner.Sale, err = a.sale(ctx, issuer); err != nil {
