@@ -42,7 +42,9 @@ type Config struct {
 	Vendor        Vendor   // the one vendor of a small installation; it comes before Vendors
 	Vendors       []Vendor // in the order they are preferred at equal priority and by lot
 	// Aliases are names of the operator's own, each for an ordered list of models: the first, and its fallbacks.
-	Aliases    map[string][]string
+	Aliases map[string][]string
+	// PricesFile is the operator's own prices, laid over the built-in book; "" is none (catalogue.LoadWith).
+	PricesFile string
 	Settlement *Settlement // nil: metering only; no chain setting is read
 	// Origins is the web origins whose pages may call the keyed surfaces; none by default.
 	Origins []string
@@ -60,6 +62,7 @@ type Vendor struct {
 	APIKey       string
 	AllowPrivate bool   // loopback and private addresses may be dialled
 	Simulated    bool   // answers are made up
+	Region       string // of its endpoint, as price rows name it; "" is the vendor's ordinary one
 	Prices       string // whose price list its models are of (see provider.Profile.Prices); "" is the profile's
 	TestKeys     bool   // test keys may use it, and live keys may not
 
@@ -115,7 +118,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err := store.Migrate(ctx, cfg.DatabaseURL); err != nil {
 		return nil, err
 	}
-	card, err := catalogue.Load()
+	card, err := catalogue.LoadWith(cfg.PricesFile)
 	if err != nil {
 		return nil, err
 	}
