@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	"gorm.io/gorm"
@@ -42,9 +41,6 @@ type Sealer struct {
 	Every time.Duration
 	// Failed is told of a round that failed; the next one tries again.
 	Failed func(err error)
-
-	once sync.Once
-	key  ed25519.PrivateKey
 }
 
 // Run seals until ctx ends.
