@@ -92,6 +92,7 @@ type App struct {
 	log         *slog.Logger
 	handler     http.Handler
 	sweeper     *call.Sweeper
+	sealer      *store.Sealer
 	workers     []*settlement.Worker
 	addr        net.Listener
 	metricsAddr net.Listener // nil: off
@@ -105,6 +106,7 @@ const (
 	awaitFor           = 45 * time.Second
 	maxHashes          = 2 // passwords at once: each takes 19 MiB for some tens of milliseconds
 	drainTimeout       = 20 * time.Second
+	sealEvery          = time.Second // how long a fact may wait for its place in the chain; no call does
 )
 
 // now is the house's clock: UTC, in whole microseconds, which is what the ledger keeps.
@@ -149,6 +151,10 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	issuer := settlement.NewIssuer("p402", ed25519.NewKeyFromSeed(signing))
+	published, err := a.publishedKeys(ctx, issuer)
+	if err != nil {
+		return err
+	}
 	runner := &call.Runner{Store: a.Store, IDs: a.IDs, Now: now, Log: a.log, Route: vendors.route, CallTimeout: a.cfg.CallTimeout, CloseGrace: closeGrace,
 		Repeats: call.NewRepeats(now), FindEvent: vendors.event}
 	auth := gateway.NewAuth(a.Store, now)
@@ -172,7 +178,7 @@ func (a *App) build(ctx context.Context) error {
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
 		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Hasher: credential.NewHasher(maxHashes), Sealer: sealer},
 		pages,
-		&system{app: a, keys: issuer.KeySet()}}
+		&system{app: a, keys: published}}
 	if a.cfg.Settlement != nil {
 		if runner.Sale, err = a.sale(ctx, issuer); err != nil {
 			return err
@@ -188,6 +194,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	surfaces = append(surfaces, openapi.Surface{}) // last: it describes what the others have registered
 	a.sweeper = &call.Sweeper{Runner: runner, Every: time.Second, Limit: 100}
+	a.sealer = &store.Sealer{Store: a.Store, Every: sealEvery, Failed: func(err error) { a.log.Warn("sealing the ledger failed", "err", err) }}
 	a.handler = gateway.NewRouter(gateway.Config{Log: a.log, IDs: a.IDs, Now: now, Origins: a.cfg.Origins, Observe: a.metrics.observe}, surfaces...)
 	return nil
 }
@@ -250,6 +257,7 @@ func (a *App) Run(ctx context.Context) error {
 	var group errgroup.Group
 	group.Go(func() error { return a.sweeper.Run(background) })
 	group.Go(func() error { return a.serveMetrics(background) })
+	group.Go(func() error { return a.sealer.Run(background) })
 	for _, w := range a.workers {
 		group.Go(func() error { return w.Run(background) })
 	}
