@@ -111,6 +111,11 @@ func (s *Surface) routes() []route {
 		{method: "GET", path: "/app/start/first", need: meter.ScopeMeterRead, do: s.firstEvent},
 		{method: "GET", path: "/app/events", need: meter.ScopeMeterRead, params: []string{"before", "id"}, do: s.events},
 		{method: "GET", path: "/app/events/:id", need: meter.ScopeMeterRead, do: s.event},
+		{method: "GET", path: "/app/workflows", need: meter.ScopeMeterRead, do: s.workflows},
+		{method: "GET", path: "/app/customers", need: meter.ScopeMeterRead, do: s.customers},
+		{method: "GET", path: "/app/dimensions", need: meter.ScopeMeterRead, params: []string{"by"}, do: s.dimensions},
+		{method: "GET", path: "/app/outcomes", need: meter.ScopeMeterRead, do: s.outcomes},
+		{method: "GET", path: "/app/waste", need: meter.ScopeMeterRead, do: s.waste},
 		{method: "POST", path: "/app/events/:id/outcome", need: meter.ScopeOutcomeWrite, do: s.outcome},
 	}
 }

@@ -24,6 +24,8 @@ var funcs = template.FuncMap{
 	"label":   label,
 	"pct":     percent,
 	"margin":  marginPercent,
+	"cellOf":  func(c cell, csrf string) map[string]any { return map[string]any{"Cell": c, "CSRF": csrf} },
+	"gridOf":  func(g grid, csrf string) map[string]any { return map[string]any{"Grid": g, "CSRF": csrf} },
 	"times20": func(n int) int { return 20 * n },
 }
 
