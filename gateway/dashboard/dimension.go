@@ -3,6 +3,7 @@ package dashboard
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"slices"
 
 	"p402.io/p402/internal/money"
@@ -99,7 +100,7 @@ func (s *Surface) workflows(r *request) error {
 		price, state := num("–"), text("metered")
 		if known {
 			state = badge(string(w.State), stateClass(string(w.State)))
-			state.Link = "/app/sell/" + w.WorkflowID
+			state.Link = "/app/sell/" + url.PathEscape(w.WorkflowID)
 			if w.Price != nil {
 				price = usdCell(w.Price.AmountUSD)
 			}

@@ -20,7 +20,6 @@ import (
 	"p402.io/p402/gateway/anthropic"
 	"p402.io/p402/gateway/api"
 	"p402.io/p402/gateway/call"
-	"p402.io/p402/gateway/dashboard"
 	"p402.io/p402/gateway/facilitator"
 	"p402.io/p402/gateway/openai"
 	"p402.io/p402/gateway/openapi"
@@ -97,6 +96,7 @@ type App struct {
 	addr        net.Listener
 	metricsAddr net.Listener // nil: off
 	metrics     *metrics
+	gas         gasBook
 }
 
 const (
@@ -171,7 +171,7 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pages, err := dashboard.New(dashboard.Config{Store: a.Store, Log: a.log, Now: now})
+	pages, err := a.pages(vendors)
 	if err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	}
 	scheme := evm.NewSuite(&evm.Exact{Node: client, ChainID: chainID, Now: now, WorkTime: awaitFor, Wallets: []common.Address{common.HexToAddress(sender.Account())}})
 	worker := settlement.NewWorker(settlement.WorkerConfig{Network: n.CAIP2, Book: a.Store, Chain: &evm.Chain{Client: client}, Sender: sender, Scheme: scheme,
-		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.metrics.gas})
+		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.noteGas})
 	a.workers = append(a.workers, worker)
 	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
 		Assets:   map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet}},
