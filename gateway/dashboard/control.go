@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -26,12 +27,12 @@ func (s *Surface) budgets(r *request) error {
 		return err
 	}
 	slices.SortFunc(all, func(a, b meter.BudgetStanding) int { return strings.Compare(string(b.ID), string(a.ID)) })
-	g := grid{Title: "Budgets", Heads: heads("Budget", "For", "Window", "#Limit", "#Spent", "#Reserved", "#Left", "Used", "Begins anew", ""),
+	g := grid{Title: "Budgets", Heads: heads("Budget", "For", "Window", "#Limit", "#Spent", "#Reserved", "#Left", "Used", "#Projected", "Begins anew", ""),
 		Empty: "No budget is set: nothing limits what is spent. A hard budget is never passed, however many calls run at once."}
 	for _, b := range all {
-		row := []cell{linked(budgetName(b), r.view.onlyWindow("/app/budgets/"+string(b.ID))), text(strings.TrimSpace(b.Scope.Type + " " + b.Scope.ID)), text(string(b.Window))}
+		row := []cell{linked(budgetName(b), r.view.onlyWindow("/app/budgets/"+string(b.ID))), {Text: strings.TrimSpace(b.Scope.Type + " " + short(b.Scope.ID)), Title: b.Scope.ID}, text(string(b.Window))}
 		row = append(row, budgetUse(b)...)
-		row = append(row, text(anew(b.Window, s.Now())))
+		row = append(row, usdCell(projected(b, s.Now())), text(anew(b.Window, s.Now())))
 		if r.may(meter.ScopeControlWrite) {
 			row = append(row, cell{Form: &form{Action: "/app/budgets/" + string(b.ID) + "/retire", Label: "End", Confirm: "End this budget? It limits nothing from then on.", Class: "danger"}})
 		} else {
@@ -88,6 +89,23 @@ func used(share int) cell {
 		c.Class = "high"
 	}
 	return c
+}
+
+// projected is what the window will have spent at its end if it goes on as it went so far; nil for a window without an end or
+// a limit in anything but dollars. It says nothing in a window's first hour.
+func projected(b meter.BudgetStanding, now time.Time) *money.USD {
+	start := b.Window.Start(now)
+	end := start.AddDate(0, 0, 1)
+	if b.Window == meter.WindowMonth {
+		end = start.AddDate(0, 1, 0)
+	}
+	passed := now.Sub(start)
+	if b.LimitUSD == nil || b.Window == meter.WindowTotal || passed < time.Hour {
+		return nil
+	}
+	rate := big.NewRat(int64(end.Sub(start)/time.Second), int64(passed/time.Second))
+	u := money.FromRat(rate.Mul(rate, b.Spent.USD.Rat()))
+	return &u
 }
 
 // anew is when a window's count begins again.
@@ -197,7 +215,7 @@ func burn(b meter.BudgetStanding, slots []string, cells []store.Cell) chart {
 
 func (s *Surface) budgetForm(r *request) error {
 	p := newBudget()
-	p.Values = map[string]string{"scope_type": r.Query("scope_type"), "scope_id": r.Query("scope_id"), "window": "month"}
+	p.Values = map[string]string{"scope_type": cmp.Or(r.Query("scope_type"), "tenant"), "scope_id": r.Query("scope_id"), "window": "month"}
 	return r.show("New budget", "budget_form.html", false, p)
 }
 

@@ -28,7 +28,7 @@ func TestF1_TestF2_AChartsTableAddsUpToItsCells(t *testing.T) {
 	}
 	cells = append(cells, place("2026-01-02", nil, "0.25"))
 	want = want.Add(money.MustUSD("0.25"))
-	c := stack("cost", []string{"2026-01-01", "2026-01-02", "2026-01-03"}, cells, func(*string) string { return "" })
+	c := stack("cost", "Unattributed", []string{"2026-01-01", "2026-01-02", "2026-01-03"}, cells, func(*string) string { return "" })
 	var got money.USD
 	for _, row := range c.Rows {
 		var line money.USD

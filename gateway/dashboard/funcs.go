@@ -29,6 +29,7 @@ var funcs = template.FuncMap{
 	"gridOf":  func(g grid, csrf string) map[string]any { return map[string]any{"Grid": g, "CSRF": csrf} },
 	"addInt":  func(a, b int) int { return a + b },
 	"seg":     url.PathEscape,
+	"costOf":  costOf,
 	"times20": func(n int) int { return 20 * n },
 }
 
