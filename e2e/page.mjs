@@ -1,42 +1,17 @@
 // The dashboard in a real browser: sign in by the one-time link, find the call, open it, see its receipt.
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import packaged from '@sparticuz/chromium';
-import puppeteer from 'puppeteer-core';
+import { launch, watch } from './lib/browser.mjs';
 import { run, test } from './lib/case.mjs';
 import { eventOf, hello, ready, sdk, unique } from './lib/sandbox.mjs';
 import { account, payingFetch, workflow } from './lib/wallet.mjs';
 
-const root = process.getuid?.() === 0;
-const flags = ['--disable-gpu', '--no-first-run', '--disable-dev-shm-usage', ...(root ? ['--no-sandbox', '--no-zygote'] : [])];
-
-// A browser of the system's, or else the one that the npm package carries.
-async function launch() {
-  const system = (process.env.PATH ?? '').split(':')
-    .flatMap((dir) => ['chromium', 'chromium-browser', 'google-chrome'].map((name) => join(dir, name))).find(existsSync);
-  const executablePath = process.env.CHROMIUM ?? system ?? (await packaged.executablePath());
-  return puppeteer.launch({ executablePath, args: flags, headless: 'shell', userDataDir: join(process.env.SCRATCH, 'chromium-profile') });
-}
-
 const complaints = [];
 const foreign = [];
 
-// watch collects everything a page should not say: script errors, refused resources, requests to other hosts.
-function watch(page) {
-  page.on('console', (m) => ['error', 'warn'].includes(m.type()) && complaints.push(`console: ${m.text()}`));
-  page.on('pageerror', (err) => complaints.push(`script: ${err.message}`));
-  page.on('requestfailed', (r) => complaints.push(`request: ${r.url()} ${r.failure()?.errorText}`));
-  page.on('response', (r) => r.status() >= 400 && complaints.push(`answer: ${r.status()} ${r.url()}`));
-  page.on('request', (r) => {
-    const url = new URL(r.url());
-    if (url.protocol.startsWith('http') && url.origin !== new URL(ready.base_url).origin) foreign.push(r.url());
-  });
-}
-
-const browser = await launch();
+const browser = await launch(process.env.SCRATCH);
 const page = await browser.newPage();
-watch(page);
+watch(page, ready.base_url, complaints, foreign);
 const shown = () => page.evaluate(() => document.body.innerText);
 const hostile = '<img src=x onerror=alert(1)>';
 const calls = {};

@@ -24,6 +24,7 @@ const (
 	ScopeSellRead     Scope = "sell:read"
 	ScopeSellWrite    Scope = "sell:write"
 	ScopeReceiptsRead Scope = "receipts:read"
+	ScopeEvidenceRead Scope = "evidence:read"
 	ScopeSettleVerify Scope = "settle:verify"
 	ScopeSettleWrite  Scope = "settle:write"
 )
@@ -31,7 +32,7 @@ const (
 // AllScopes is every scope there is, in a fixed order.
 func AllScopes() []Scope {
 	return []Scope{ScopeInfer, ScopeMeterRead, ScopeMeterWrite, ScopeOutcomeWrite, ScopeControlRead, ScopeControlWrite, ScopeKeysRead, ScopeKeysWrite,
-		ScopeSellRead, ScopeSellWrite, ScopeReceiptsRead, ScopeSettleVerify, ScopeSettleWrite}
+		ScopeSellRead, ScopeSellWrite, ScopeReceiptsRead, ScopeEvidenceRead, ScopeSettleVerify, ScopeSettleWrite}
 }
 
 // Override says whether a caller may change a dimension that its key has a default for (PRODUCT §2.1).

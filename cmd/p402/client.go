@@ -197,7 +197,10 @@ func ask(ctx context.Context, target, body string) (*x402.PaymentRequired, error
 
 // verify checks a receipt: by the published key alone, and with --rpc that the money moved.
 func verify(ctx context.Context, args []string) error {
-	f := flags("verify", "p402 verify FILE checks a receipt offline with published keys; --rpc also looks the transfer up on chain.\nKeys are published at /.well-known/p402-keys.json; save them once, from a place you trust.")
+	if len(args) > 0 && args[0] == "ledger" {
+		return verifyLedger(ctx, args[1:])
+	}
+	f := flags("verify", "p402 verify ledger checks the ledger itself (p402 verify ledger --help).\np402 verify FILE checks a receipt offline with published keys; --rpc also looks the transfer up on chain.\nKeys are published at /.well-known/p402-keys.json; save them once, from a place you trust.")
 	keys := f.String("keys", "", "file or URL of the issuer's published keys")
 	rpcURL := f.String("rpc", "", "JSON-RPC URL of the receipt's network")
 	file, err := parse(f, args)

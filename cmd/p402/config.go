@@ -35,6 +35,7 @@ type fileConfig struct {
 		AllowPrivate bool   `yaml:"allow_private"`
 		TestKeys     bool   `yaml:"test_keys"`
 	} `yaml:"vendor"`
+	PricesFile string              `yaml:"prices_file"`
 	Providers  []fileProvider      `yaml:"providers"`
 	Aliases    map[string][]string `yaml:"aliases"`
 	Settlement *struct {
@@ -52,6 +53,7 @@ type fileProvider struct {
 	BaseURL         string            `yaml:"base_url"`
 	APIKey          string            `yaml:"api_key"`
 	APIKeyEnv       string            `yaml:"api_key_env"` // the variable that holds the key, so that the file need not
+	Region          string            `yaml:"region"`      // of its endpoint, where prices differ by it
 	Prices          string            `yaml:"prices"`      // whose price list its models are of; "" is the kind's own
 	Models          []string          `yaml:"models"`
 	Aliases         map[string]string `yaml:"aliases"`
@@ -85,7 +87,7 @@ func (p fileProvider) vendor(at int) (app.Vendor, error) {
 	if p.BaseURL == "" && profile.BaseURL == "" {
 		return app.Vendor{}, fmt.Errorf("providers[%d].base_url is not set: %s has no address of its own", at, p.Name)
 	}
-	return app.Vendor{Name: p.Name, Kind: p.Kind, BaseURL: p.BaseURL, APIKey: p.APIKey, Prices: p.Prices, Models: p.Models, Aliases: p.Aliases, Priority: p.Priority,
+	return app.Vendor{Name: p.Name, Kind: p.Kind, BaseURL: p.BaseURL, APIKey: p.APIKey, Region: p.Region, Prices: p.Prices, Models: p.Models, Aliases: p.Aliases, Priority: p.Priority,
 		Weight: p.Weight, Retries: p.Retries, FirstByte: p.FirstByte, Idle: p.Idle, ForwardMetadata: p.ForwardMetadata, AllowPrivate: p.AllowPrivate,
 		TestKeys: p.TestKeys, Simulated: p.Kind == "mock"}, nil
 }
@@ -105,7 +107,7 @@ func loadConfig(path string) (app.Config, error) {
 		}
 	}
 	for name, into := range map[string]*string{"P402_LISTEN": &f.Listen, "P402_METRICS_LISTEN": &f.MetricsListen, "P402_DATABASE_URL": &f.DatabaseURL, "P402_VENDOR_NAME": &f.Vendor.Name,
-		"P402_VENDOR_BASE_URL": &f.Vendor.BaseURL, "P402_VENDOR_API_KEY": &f.Vendor.APIKey} {
+		"P402_VENDOR_BASE_URL": &f.Vendor.BaseURL, "P402_VENDOR_API_KEY": &f.Vendor.APIKey, "P402_PRICES_FILE": &f.PricesFile} {
 		if value, ok := os.LookupEnv(name); ok {
 			*into = value
 		}
@@ -118,7 +120,8 @@ func loadConfig(path string) (app.Config, error) {
 
 // variables is every P402_ name that a p402 command reads; the last eight belong to other commands and the tests.
 func variables() []string {
-	return []string{"P402_LISTEN", "P402_METRICS_LISTEN", "P402_DATABASE_URL", "P402_VENDOR_NAME", "P402_VENDOR_BASE_URL", "P402_VENDOR_API_KEY", "P402_SETTLEMENT_KEY",
+	return []string{"P402_LISTEN", "P402_METRICS_LISTEN", "P402_DATABASE_URL", "P402_VENDOR_NAME", "P402_VENDOR_BASE_URL", "P402_VENDOR_API_KEY", "P402_PRICES_FILE",
+		"P402_SETTLEMENT_KEY",
 		"P402_CONFIG", "P402_URL", "P402_KEY", "P402_WALLET_KEY", "P402_PG_BIN", "P402_UPSTREAM_KEY", "P402_USAGE_CASES", "P402_X402_VECTORS"}
 }
 
@@ -176,8 +179,9 @@ func (f fileConfig) check() (app.Config, error) {
 	if err != nil {
 		return app.Config{}, err
 	}
-	c := app.Config{Listen: f.Listen, MetricsListen: metrics, DatabaseURL: f.DatabaseURL, Origins: f.Origins, Vendor: app.Vendor{Name: f.Vendor.Name, BaseURL: f.Vendor.BaseURL, APIKey: f.Vendor.APIKey,
-		AllowPrivate: f.Vendor.AllowPrivate, TestKeys: f.Vendor.TestKeys}, Aliases: f.Aliases}
+	c := app.Config{Listen: f.Listen, MetricsListen: metrics, DatabaseURL: f.DatabaseURL, Origins: f.Origins, PricesFile: f.PricesFile,
+		Vendor: app.Vendor{Name: f.Vendor.Name, BaseURL: f.Vendor.BaseURL, APIKey: f.Vendor.APIKey,
+			AllowPrivate: f.Vendor.AllowPrivate, TestKeys: f.Vendor.TestKeys}, Aliases: f.Aliases}
 	for i, p := range f.Providers {
 		v, err := p.vendor(i)
 		if err != nil {

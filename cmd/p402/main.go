@@ -22,7 +22,7 @@ func commands() []command {
 		{"keys", "create, list and revoke API keys", keys},
 		{"apply", "create or change workflows from a YAML file", apply},
 		{"pay", "pay a priced URL with a wallet key", pay},
-		{"verify", "check a receipt, offline or against the chain", verify},
+		{"verify", "check a receipt, offline or against the chain, or the ledger", verify},
 		{"tail", "follow the ledger", tail},
 		{"doctor", "check configuration, database, network and wallet", doctor},
 		{"version", "print the version", version},

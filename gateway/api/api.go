@@ -56,6 +56,8 @@ func (s *Surface) routes() []route {
 		{method: "GET", path: "/meter/events/:id", scope: meter.ScopeMeterRead, do: s.oneEvent},
 		{method: "GET", path: "/meter/events/:id/outcomes", scope: meter.ScopeMeterRead, query: paging, do: s.listOutcomes},
 		{method: "POST", path: "/meter/events/:id/outcome", scope: meter.ScopeOutcomeWrite, do: s.recordOutcome},
+		{method: "GET", path: "/ledger/head", scope: meter.ScopeEvidenceRead, do: s.ledgerHead},
+		{method: "GET", path: "/ledger/proof/:id", scope: meter.ScopeEvidenceRead, do: s.ledgerProof},
 		{method: "GET", path: "/workflows", scope: meter.ScopeSellRead, query: paging, do: s.listWorkflows},
 		{method: "POST", path: "/workflows", scope: meter.ScopeSellWrite, do: s.putWorkflow},
 		{method: "GET", path: "/workflows/:id", scope: meter.ScopeSellRead, do: s.oneWorkflow},

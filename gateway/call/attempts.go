@@ -52,7 +52,8 @@ func (t *try) dial(ctx context.Context) {
 		t.fail(err, meter.CauseVendorFailed, false)
 		return
 	}
-	resp, err := t.v.Provider.Do(ctx, provider.Request{Route: provider.Route(t.in.Request.Route), Body: body, Header: t.in.Header, Stream: t.in.Request.Stream})
+	resp, err := t.v.Provider.Do(ctx, provider.Request{Route: provider.Route(t.in.Request.Route), Body: body, Header: t.in.Header, Stream: t.in.Request.Stream,
+		UsageAddedByUs: t.in.Request.Stream && !provider.HasMember(t.in.Body, "stream_options")})
 	if err != nil {
 		t.vendorError(ctx, err)
 		return
@@ -166,7 +167,7 @@ func (t *try) measure(now time.Time) {
 		status = 200 // sent, nothing heard: what it cost is unknown, not nothing
 	}
 	t.measured = t.parser.Finish(t.endedBy(), status, t.in.Body)
-	t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: t.v.Prices, Model: t.v.Model, StartedAt: t.attempt.StartedAt, At: now})
+	t.cost = t.v.card.Price(t.measured, meter.PricedCall{Provider: t.v.Prices, Region: t.v.Region, Model: t.v.Model, StartedAt: t.attempt.StartedAt, At: now})
 }
 
 func (t *try) addEstimate(usd money.USD) {

@@ -183,6 +183,7 @@ type Target struct {
 	Provider        provider.Provider
 	Model           string
 	Vendor, API     string
+	Region          string // of the endpoint, for prices
 	Prices          string // whose price list its models are of; "" = anybody's
 	ForwardMetadata bool   // owners may go to this vendor
 	Ready           func() bool

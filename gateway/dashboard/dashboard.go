@@ -1,16 +1,19 @@
-// Package dashboard is the pages: server-rendered, no script needed, one handler file and one template a page. Content of
-// calls is never shown, as it is never stored.
+// Package dashboard is the pages: server-rendered, whole without scripts, one handler file and one template a page. Content
+// of calls is never shown, as it is never stored; what a role may not see is neither shown nor named.
 package dashboard
 
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/subtle"
 	"embed"
 	"encoding/hex"
+	"fmt"
 	"html/template"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -18,65 +21,146 @@ import (
 	"p402.io/p402/gateway"
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/store"
+	"p402.io/p402/meter"
 )
 
 //go:embed templates/*.html
 var templates embed.FS
 
-//go:embed assets/p402.css
-var css []byte
+//go:embed assets/*
+var assets embed.FS
 
-// Surface is the pages under /app and /sign-in.
-type Surface struct {
+// Config is what the pages show and whom they ask.
+type Config struct {
 	Store *store.Store
 	Log   *slog.Logger
 	Now   func() time.Time
 }
 
-// csp allows our own style sheet and nothing else: no script, no third party, no frame.
-const csp = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+// Surface is the pages under /app and /sign-in.
+type Surface struct {
+	Config
+	pages  map[string]*template.Template // by file name, parsed at start
+	assets map[string]asset              // by the name they are served under
+	css    string
+	script string
+}
 
-const sessionCookie = "p402_session"
+// asset is one embedded file; its name holds its hash, so that a browser may keep it for ever.
+type asset struct {
+	kind string
+	body []byte
+}
+
+// csp allows our own style sheet and script and nothing else: no inline code, no third party, no frame.
+const csp = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// New parses every template, so that a broken one stops the start and not a page.
+func New(c Config) (*Surface, error) {
+	s := &Surface{Config: c, pages: map[string]*template.Template{}, assets: map[string]asset{}}
+	names, err := fs.Glob(templates, "templates/*.html")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		base := path.Base(name)
+		if base == "base.html" || base == "parts.html" {
+			continue
+		}
+		t, err := template.New(base).Funcs(funcs).ParseFS(templates, "templates/base.html", "templates/parts.html", name)
+		if err != nil {
+			return nil, fmt.Errorf("page %s: %w", base, err)
+		}
+		s.pages[base] = t
+	}
+	if s.css, err = s.embed("p402.css", "text/css; charset=utf-8"); err != nil {
+		return nil, err
+	}
+	s.script, err = s.embed("p402.js", "text/javascript; charset=utf-8")
+	return s, err
+}
+
+func (s *Surface) embed(name, kind string) (string, error) {
+	body, err := fs.ReadFile(assets, "assets/"+name)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(body)
+	stem, ext, _ := strings.Cut(name, ".")
+	served := stem + "-" + hex.EncodeToString(sum[:6]) + "." + ext
+	s.assets[served] = asset{kind, body}
+	return "/assets/" + served, nil
+}
+
+// route is one page or form. need is the scope that a role must have; "" is open to every member.
+type route struct {
+	method, path string
+	need         meter.Scope
+	params       []string // what the query may name beside the filter that all pages share
+	do           func(*request) error
+}
+
+// routes is every page, for the router and for the test that walks routes and roles.
+func (s *Surface) routes() []route {
+	return []route{
+		{method: "POST", path: "/sign-out", do: s.signOut},
+		{method: "POST", path: "/app/mode", do: s.setMode},
+		{method: "GET", path: "/app", need: meter.ScopeMeterRead, params: []string{"by"}, do: s.overview},
+		{method: "GET", path: "/app/start", need: meter.ScopeMeterRead, do: s.start},
+		{method: "GET", path: "/app/start/first", need: meter.ScopeMeterRead, do: s.firstEvent},
+		{method: "GET", path: "/app/events", need: meter.ScopeMeterRead, params: []string{"before", "id"}, do: s.events},
+		{method: "GET", path: "/app/events/:id", need: meter.ScopeMeterRead, do: s.event},
+		{method: "POST", path: "/app/events/:id/outcome", need: meter.ScopeOutcomeWrite, do: s.outcome},
+	}
+}
 
 // Register adds the routes.
 func (s *Surface) Register(r *gin.Engine) {
 	r.GET("/", func(c *gin.Context) { c.Redirect(http.StatusSeeOther, "/app") })
+	r.GET("/app/ledger", func(c *gin.Context) { c.Redirect(http.StatusMovedPermanently, "/app/events?"+c.Request.URL.RawQuery) })
 	r.GET("/assets/:name", s.asset)
 	r.GET("/sign-in/:token", s.signIn)
-	r.POST("/sign-out", s.signedIn(s.signOut))
-	r.GET("/app", s.signedIn(s.ledger))
-	r.GET("/app/ledger", s.signedIn(s.ledger))
-	r.GET("/app/events/:id", s.signedIn(s.event))
-	r.POST("/app/events/:id/outcome", s.signedIn(s.outcome))
-}
-
-func cssName() string {
-	sum := sha256.Sum256(css)
-	return "p402-" + hex.EncodeToString(sum[:6]) + ".css"
+	for _, rt := range s.routes() {
+		r.Handle(rt.method, rt.path, s.serve(rt))
+	}
 }
 
 func (s *Surface) asset(c *gin.Context) {
-	if c.Param("name") != cssName() {
+	a, ok := s.assets[c.Param("name")]
+	if !ok {
 		c.Status(http.StatusNotFound)
 		return
 	}
 	c.Header("Cache-Control", "public, max-age=31536000, immutable")
-	c.Data(http.StatusOK, "text/css; charset=utf-8", css)
+	c.Data(http.StatusOK, a.kind, a.body)
 }
 
-// page is what every template gets.
+// page is what every template gets. Session is nil where nobody is signed in.
 type page struct {
-	Title string
-	CSS   string
-	CSRF  string
-	Body  any
+	Title       string
+	Template    string
+	CSS, Script string
+	CSRF        string
+	Session     *store.Session
+	View        view
+	Nav         []navGroup
+	Filters     bool // show the bar of filters
+	At          time.Time
+	Body        any
+	may         func(meter.Scope) bool
 }
 
-func (s *Surface) render(c *gin.Context, status int, name string, p page) {
-	p.CSS = "/assets/" + cssName()
-	t, err := template.New(name).Funcs(funcs).ParseFS(templates, "templates/base.html", "templates/"+name)
+// Path is the page's own address without its query.
+func (p page) Path() string { return p.View.Path }
+
+// May reports whether the visitor's role has a scope: what it may not do has no button.
+func (p page) May(scope string) bool { return p.may(meter.Scope(scope)) }
+
+func (s *Surface) render(c *gin.Context, status int, p page) {
+	p.CSS, p.Script, p.At = s.css, s.script, s.Now()
 	var out bytes.Buffer
-	if err == nil {
+	err := fmt.Errorf("there is no template %s", p.Template)
+	if t := s.pages[p.Template]; t != nil {
 		err = t.ExecuteTemplate(&out, "base.html", p)
 	}
 	if err != nil {
@@ -91,59 +175,30 @@ func (s *Surface) render(c *gin.Context, status int, name string, p page) {
 	c.Data(status, "text/html; charset=utf-8", out.Bytes())
 }
 
-// notice is a page with one message: expired links, absent objects.
+// notice is a page with one message for somebody who is not signed in.
 func (s *Surface) notice(c *gin.Context, status int, title, text string) {
-	s.render(c, status, "notice.html", page{Title: title, Body: text})
+	s.render(c, status, page{Title: title, Template: "notice.html", Body: text})
 }
 
-// signIn spends the link, once, and leaves its secret out of the address bar.
-func (s *Surface) signIn(c *gin.Context) {
-	session, err := s.Store.UseSignInLink(c.Request.Context(), c.Param("token"))
-	if err != nil {
-		s.notice(c, http.StatusNotFound, "This link is used up", "A sign-in link works once and for a short time. Ask for a new one, or start the sandbox again: it prints one.")
-		return
-	}
-	http.SetCookie(c.Writer, &http.Cookie{Name: sessionCookie, Value: session, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: c.Request.TLS != nil, MaxAge: 12 * 3600})
-	c.Redirect(http.StatusSeeOther, "/app")
-}
-
-type pageHandler func(c *gin.Context, session store.Session)
-
-// signedIn lets a signed-in browser through; a POST also needs the session's CSRF token.
-func (s *Surface) signedIn(h pageHandler) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		cookie, err := c.Cookie(sessionCookie)
-		var session store.Session
-		if err == nil {
-			session, err = s.Store.Session(c.Request.Context(), cookie)
+// failed shows an error as a page: a refusal with its own words, everything else without its text.
+func (r *request) failed(err error) {
+	if refusal, ok := fault.As(err); ok {
+		title := map[fault.Kind]string{fault.KindNotFound: "Not found", fault.KindDenied: "Your role does not allow this"}[refusal.Kind]
+		text := refusal.Message
+		if refusal.Kind == fault.KindNotFound {
+			text = "There is no such thing in this ledger."
 		}
-		switch {
-		case err != nil:
-			s.notice(c, http.StatusUnauthorized, "Please sign in", "Open the sign-in link that p402 printed when it started.")
-		case c.Request.Method == http.MethodPost && subtle.ConstantTimeCompare([]byte(c.PostForm("csrf")), []byte(session.CSRF)) != 1:
-			s.notice(c, http.StatusForbidden, "That form is out of date", "Go back, reload the page and try again.")
-		default:
-			h(c, session)
+		if refusal.Param != "" {
+			text = refusal.Param + ": " + text
+		}
+		if title == "" && refusal.Kind != fault.KindInternal && refusal.Kind != fault.KindUnavailable {
+			title = "That cannot be done"
+		}
+		if title != "" {
+			r.say(gateway.Status(refusal.Kind), title, text)
+			return
 		}
 	}
-}
-
-func (s *Surface) signOut(c *gin.Context, _ store.Session) {
-	if cookie, err := c.Cookie(sessionCookie); err == nil {
-		if err := s.Store.EndSession(c.Request.Context(), cookie); err != nil {
-			s.Log.WarnContext(c.Request.Context(), "sign-out not stored", "err", err)
-		}
-	}
-	http.SetCookie(c.Writer, &http.Cookie{Name: sessionCookie, Path: "/", MaxAge: -1, HttpOnly: true})
-	s.notice(c, http.StatusOK, "Signed out", "You can close this window.")
-}
-
-// failed shows an error as a page: not found as such, everything else without its text.
-func (s *Surface) failed(c *gin.Context, err error) {
-	if fault.KindOf(err) == fault.KindNotFound {
-		s.notice(c, http.StatusNotFound, "Not found", "There is no such event in this ledger.")
-		return
-	}
-	s.Log.ErrorContext(c.Request.Context(), "page failed", "request_id", gateway.RequestID(c), "err", err)
-	s.notice(c, http.StatusServiceUnavailable, "The ledger cannot be read now", "Try again in a moment. Request "+gateway.RequestID(c))
+	r.s.Log.ErrorContext(r.Request.Context(), "page failed", "request_id", gateway.RequestID(r.Context), "err", err)
+	r.say(http.StatusServiceUnavailable, "The ledger cannot be read now", "Try again in a moment. Request "+gateway.RequestID(r.Context))
 }

@@ -42,7 +42,9 @@ type Config struct {
 	Vendor        Vendor   // the one vendor of a small installation; it comes before Vendors
 	Vendors       []Vendor // in the order they are preferred at equal priority and by lot
 	// Aliases are names of the operator's own, each for an ordered list of models: the first, and its fallbacks.
-	Aliases    map[string][]string
+	Aliases map[string][]string
+	// PricesFile is the operator's own prices, laid over the built-in book; "" is none (catalogue.LoadWith).
+	PricesFile string
 	Settlement *Settlement // nil: metering only; no chain setting is read
 	// Origins is the web origins whose pages may call the keyed surfaces; none by default.
 	Origins []string
@@ -60,6 +62,7 @@ type Vendor struct {
 	APIKey       string
 	AllowPrivate bool   // loopback and private addresses may be dialled
 	Simulated    bool   // answers are made up
+	Region       string // of its endpoint, as price rows name it; "" is the vendor's ordinary one
 	Prices       string // whose price list its models are of (see provider.Profile.Prices); "" is the profile's
 	TestKeys     bool   // test keys may use it, and live keys may not
 
@@ -88,6 +91,7 @@ type App struct {
 	log         *slog.Logger
 	handler     http.Handler
 	sweeper     *call.Sweeper
+	sealer      *store.Sealer
 	workers     []*settlement.Worker
 	addr        net.Listener
 	metricsAddr net.Listener // nil: off
@@ -100,6 +104,7 @@ const (
 	offerFor           = 10 * time.Minute
 	awaitFor           = 45 * time.Second
 	drainTimeout       = 20 * time.Second
+	sealEvery          = time.Second // how long a fact may wait for its place in the chain; no call does
 )
 
 // now is the house's clock: UTC, in whole microseconds, which is what the ledger keeps.
@@ -113,7 +118,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err := store.Migrate(ctx, cfg.DatabaseURL); err != nil {
 		return nil, err
 	}
-	card, err := catalogue.Load()
+	card, err := catalogue.LoadWith(cfg.PricesFile)
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +149,10 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	issuer := settlement.NewIssuer("p402", ed25519.NewKeyFromSeed(signing))
+	published, err := a.publishedKeys(ctx, issuer)
+	if err != nil {
+		return err
+	}
 	runner := &call.Runner{Store: a.Store, IDs: a.IDs, Now: now, Log: a.log, Route: vendors.route, CallTimeout: a.cfg.CallTimeout, CloseGrace: closeGrace,
 		Repeats: call.NewRepeats(now), FindEvent: vendors.event}
 	auth := gateway.NewAuth(a.Store, now)
@@ -152,10 +161,14 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	pages, err := dashboard.New(dashboard.Config{Store: a.Store, Log: a.log, Now: now})
+	if err != nil {
+		return err
+	}
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
 		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress},
-		&dashboard.Surface{Store: a.Store, Log: a.log, Now: now},
-		&system{app: a, keys: issuer.KeySet()}}
+		pages,
+		&system{app: a, keys: published}}
 	if a.cfg.Settlement != nil {
 		if runner.Sale, err = a.sale(ctx, issuer); err != nil {
 			return err
@@ -171,6 +184,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	surfaces = append(surfaces, openapi.Surface{}) // last: it describes what the others have registered
 	a.sweeper = &call.Sweeper{Runner: runner, Every: time.Second, Limit: 100}
+	a.sealer = &store.Sealer{Store: a.Store, Every: sealEvery, Failed: func(err error) { a.log.Warn("sealing the ledger failed", "err", err) }}
 	a.handler = gateway.NewRouter(gateway.Config{Log: a.log, IDs: a.IDs, Now: now, Origins: a.cfg.Origins, Observe: a.metrics.observe}, surfaces...)
 	return nil
 }
@@ -234,6 +248,7 @@ func (a *App) Run(ctx context.Context) error {
 	var group errgroup.Group
 	group.Go(func() error { return a.sweeper.Run(background) })
 	group.Go(func() error { return a.serveMetrics(background) })
+	group.Go(func() error { return a.sealer.Run(background) })
 	for _, w := range a.workers {
 		group.Go(func() error { return w.Run(background) })
 	}

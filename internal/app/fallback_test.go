@@ -48,22 +48,30 @@ func newFallbackHouse(t *testing.T, models map[string]string, change func(*Vendo
 	if change != nil {
 		change(&list[0])
 	}
-	var err error
-	if h.App, err = New(t.Context(), Config{DatabaseURL: pgtest.New(t, store.Migrate), Vendors: list}, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = h.Store.Shutdown() })
-	tenant, err := h.Store.EnsureTenant(t.Context(), "acme", "Acme")
+	made := newHouse(t, Config{DatabaseURL: pgtest.New(t, store.Migrate), Vendors: list}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	made.first, made.other = h.first, h.other
+	return made
+}
+
+// newHouse serves a configuration, with a test key that may do everything.
+func newHouse(t *testing.T, cfg Config, log *slog.Logger) fallbackHouse {
+	t.Helper()
+	a, err := New(t.Context(), cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.key, _, err = h.Store.CreateKey(t.Context(), store.NewKey{TenantID: tenant, Name: "k", Scopes: meter.AllScopes()}); err != nil {
+	t.Cleanup(func() { _ = a.Store.Shutdown() })
+	tenant, err := a.Store.EnsureTenant(t.Context(), "acme", "Acme")
+	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(h.handler)
+	key, _, err := a.Store.CreateKey(t.Context(), store.NewKey{TenantID: tenant, Name: "k", Scopes: meter.AllScopes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(a.handler)
 	t.Cleanup(server.Close)
-	h.url = server.URL
-	return h
+	return fallbackHouse{App: a, url: server.URL, key: key}
 }
 
 func (h fallbackHouse) send(t *testing.T, path, body string, header map[string]string) (*http.Response, []byte) {

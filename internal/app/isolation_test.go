@@ -25,6 +25,7 @@ func (u user) objects() map[string]string {
 	receipt := paid.header.Get("X-P402-Receipt-ID")
 	return map[string]string{
 		"events":    event,
+		"proof":     event,
 		"keys":      string(u.with(meter.ScopeInfer).keyID),
 		"budgets":   u.must(201, "POST", "/api/v2/budgets", `{"scope":{"type":"customer","id":"x"},"window":"day","limit_events":1000}`)["budget_id"].(string),
 		"policies":  u.must(201, "POST", "/api/v2/policies", `{"rules":{"allowed_models":["mock-*"]}}`)["policy_id"].(string),

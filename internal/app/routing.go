@@ -135,7 +135,7 @@ func spread(choices []choice, route provider.Route) []call.Target {
 	var out []call.Target
 	for _, c := range choices {
 		t := call.Target{Provider: c.provider, Model: c.model, ForwardMetadata: c.ForwardMetadata, Ready: c.breaker.Retry,
-			Vendor: c.profile.Vendor, Prices: c.prices(), API: c.profile.API(route, "")}
+			Vendor: c.profile.Vendor, Prices: c.prices(), Region: c.Region, API: c.profile.API(route, "")}
 		for range c.Retries + 1 {
 			out = append(out, t)
 		}

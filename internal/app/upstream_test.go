@@ -14,7 +14,6 @@ import (
 
 	"p402.io/p402/internal/pgtest"
 	"p402.io/p402/internal/store"
-	"p402.io/p402/meter"
 )
 
 // vendorStub is a vendor that answers as a test says and remembers what it was sent.
@@ -86,21 +85,7 @@ func newStubbed(t *testing.T, change func(*Config)) stubbed {
 	if change != nil {
 		change(&cfg)
 	}
-	var err error
-	if h.App, err = New(t.Context(), cfg, slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = h.Store.Shutdown() })
-	tenant, err := h.Store.EnsureTenant(t.Context(), "acme", "Acme")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.key, _, err = h.Store.CreateKey(t.Context(), store.NewKey{TenantID: tenant, Name: "k", Scopes: meter.AllScopes()}); err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(h.handler)
-	t.Cleanup(server.Close)
-	h.url = server.URL
+	h.fallbackHouse = newHouse(t, cfg, slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	return h
 }
 

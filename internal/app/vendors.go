@@ -25,7 +25,7 @@ type vendors struct {
 
 // newVendors builds every vendor of the configuration, each behind a circuit of its own.
 func newVendors(cfg Config, db *store.Store) (*vendors, error) {
-	card, err := catalogue.Load()
+	card, err := catalogue.LoadWith(cfg.PricesFile)
 	if err != nil {
 		return nil, err
 	}

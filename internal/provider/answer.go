@@ -44,6 +44,9 @@ func mentionsEnd(data []byte) bool {
 	return bytes.Contains(data, []byte(`"message_stop"`)) || bytes.Contains(data, []byte(`"response.`))
 }
 
+// HasMember reports whether a body has a top-level member of that name.
+func HasMember(body []byte, name string) bool { return gjson.GetBytes(body, name).Exists() }
+
 // AsksUsage reports whether a streaming body itself asks for the usage chunk.
 func AsksUsage(body []byte) bool {
 	_, asked, err := SetIncludeUsage(body)

@@ -156,6 +156,36 @@ func RemoveKeys(body []byte, keys ...string) ([]byte, error) {
 	return apply(body, edits), nil
 }
 
+// RemoveMessageKeys takes the named members out of every message of a chat body, for vendors that refuse them there.
+func RemoveMessageKeys(body []byte, keys ...string) ([]byte, error) {
+	all, _, err := members(body)
+	if err != nil {
+		return nil, fmt.Errorf("remove message keys: %w", err)
+	}
+	var edits []edit
+	for _, m := range all {
+		if !m.is(body, "messages") || body[m.valueStart] != '[' {
+			continue
+		}
+		for at := skipSpace(body, m.valueStart+1); at < m.valueEnd && body[at] == '{'; {
+			var of []member
+			end, ok := eachMember(body, at, func(k member) bool {
+				of = append(of, k)
+				return true
+			})
+			if !ok {
+				break
+			}
+			more, _ := removals(body, of, keys)
+			edits = append(edits, more...)
+			if at = skipSpace(body, end); at < m.valueEnd && body[at] == ',' {
+				at = skipSpace(body, at+1)
+			}
+		}
+	}
+	return apply(body, edits), nil
+}
+
 // RenameKey gives a top-level member another name, for vendors that know a field by it; where the body has that name
 // already, the member is taken out instead.
 func RenameKey(body []byte, from, to string) ([]byte, error) {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,6 +42,8 @@ const (
 type OpenAI struct {
 	cfg    Config
 	client *http.Client
+	// plainStreams is set once the vendor has refused stream_options.
+	plainStreams atomic.Bool
 }
 
 var _ Provider = (*OpenAI)(nil)
@@ -85,8 +88,28 @@ func (o *OpenAI) Profile() Profile { return o.cfg.Profile }
 // Simulated reports whether answers are made up.
 func (o *OpenAI) Simulated() bool { return o.cfg.Simulated }
 
-// Do sends one attempt.
+// Do sends one attempt. A vendor that refuses stream_options, which we had put in, is asked once more without, as the refusal
+// cost nothing; from then on it is not sent there.
 func (o *OpenAI) Do(ctx context.Context, r Request) (*Response, error) {
+	if r.UsageAddedByUs && o.plainStreams.Load() {
+		r = r.withoutStreamOptions()
+	}
+	resp, err := o.attempt(ctx, r)
+	if err != nil || !r.UsageAddedByUs || resp.Status != http.StatusBadRequest && resp.Status != http.StatusUnprocessableEntity {
+		return resp, err
+	}
+	f, err := resp.Next()
+	if err != nil || !bytes.Contains(f.Data, []byte("stream_options")) {
+		return resp.again(f, err), nil
+	}
+	if err := resp.Close(); err != nil {
+		return nil, o.failed(KindReset, true, err)
+	}
+	o.plainStreams.Store(true)
+	return o.attempt(ctx, r.withoutStreamOptions())
+}
+
+func (o *OpenAI) attempt(ctx context.Context, r Request) (*Response, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	waiting := newWatch(o.cfg.FirstByte, cancel)
 	req, err := o.request(ctx, r)

@@ -30,7 +30,9 @@ type Profile struct {
 	// another name. Both are of the chat route, but for StripResponses.
 	Strip          []string
 	StripResponses []string
-	Rename         map[string]string
+	// StripMessages are members of a chat's messages that the vendor refuses.
+	StripMessages []string
+	Rename        map[string]string
 	// UsageUnasked says that a stream carries usage without stream_options, which the vendor refuses: it is in Strip.
 	UsageUnasked bool
 	// IDsRepeat says that two answers may bear one id, so that a lookup by it is not a lookup of one call.
@@ -61,7 +63,8 @@ var profiles = map[string]Profile{
 	"gemini": {BaseURL: "https://generativelanguage.googleapis.com/v1beta/openai", Routes: []Route{RouteChatCompletions, RouteEmbeddings},
 		Strip: []string{"metadata", "store"}, Vendor: "google", ChatAPI: "gemini.openai_chat"},
 	"mistral": {BaseURL: "https://api.mistral.ai/v1", Routes: []Route{RouteChatCompletions, RouteEmbeddings}, UsageUnasked: true,
-		Strip: []string{"metadata", "store", "stream_options"}, Rename: map[string]string{"max_completion_tokens": "max_tokens"}, Vendor: "mistral", ChatAPI: "mistral.chat"},
+		Strip: []string{"metadata", "store", "stream_options"}, StripMessages: []string{"reasoning_content"},
+		Rename: map[string]string{"max_completion_tokens": "max_tokens"}, Vendor: "mistral", ChatAPI: "mistral.chat"},
 	"groq": {BaseURL: "https://api.groq.com/openai/v1", Routes: []Route{RouteChatCompletions, RouteResponses}, Strip: []string{"metadata", "store"},
 		StripResponses: []string{"metadata", "store"}, Vendor: "groq", ChatAPI: "groq.chat"},
 	"deepseek": {BaseURL: "https://api.deepseek.com/v1", Routes: chatOnly, Vendor: "deepseek", ChatAPI: "deepseek.chat"},
@@ -121,6 +124,11 @@ func (p Profile) Shape(r Route, body []byte) ([]byte, error) {
 	var err error
 	for from, to := range p.Rename {
 		if body, err = RenameKey(body, from, to); err != nil {
+			return nil, fmt.Errorf("shape for %s: %w", p.Kind, err)
+		}
+	}
+	if len(p.StripMessages) > 0 && r == RouteChatCompletions {
+		if body, err = RemoveMessageKeys(body, p.StripMessages...); err != nil {
 			return nil, fmt.Errorf("shape for %s: %w", p.Kind, err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/tidwall/gjson"
@@ -183,6 +184,57 @@ func TestLastFrames(t *testing.T) {
 	for _, row := range rows {
 		if got := provider.EndsStream(row.f); got != row.want {
 			t.Errorf("%s: %t", row.name, got)
+		}
+	}
+}
+
+func TestMistralIsSpared(t *testing.T) {
+	t.Parallel()
+	got := ask(t, "mistral", provider.Request{Route: provider.RouteChatCompletions, Body: []byte(`{"model":"m","messages":[{"role":"user","content":"a"},` +
+		`{"reasoning_content":"why","role":"assistant","content":"b, \"reasoning_content\""}, {"role":"user","content":"c","reasoning_content":null}],"reasoning_content":1}`)})
+	want := `{"model":"m","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b, \"reasoning_content\""}, {"role":"user","content":"c"}],"reasoning_content":1}`
+	if string(got.body) != want {
+		t.Errorf("got  %s\nwant %s", got.body, want)
+	}
+}
+
+// A server that refuses stream_options is asked once more without, if they were ours, and is remembered.
+func TestRefusedStreamOptions(t *testing.T) {
+	t.Parallel()
+	var bodies []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body) // as far as it goes
+		bodies = append(bodies, string(body))
+		if gjson.GetBytes(body, "stream_options").Exists() {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = io.WriteString(w, `{"detail":"extra_forbidden: stream_options"}`) // read or not
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: [DONE]\n\n") // read or not
+	}))
+	defer server.Close()
+	p, err := provider.New(provider.Config{Name: "v", BaseURL: server.URL + "/v1", AllowPrivate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const with, without = `{"model":"m","stream_options":{"include_usage":true},"stream":true}`, `{"model":"m","stream":true}`
+	for i, row := range []struct {
+		ours   bool
+		status int
+		sent   []string
+	}{{false, 422, []string{with}}, {true, 200, []string{with, without}}, {true, 200, []string{without}}} {
+		bodies = nil
+		resp, err := p.Do(t.Context(), provider.Request{Route: provider.RouteChatCompletions, Body: []byte(with), Stream: true, UsageAddedByUs: row.ours})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := resp.Next()
+		if err != nil || resp.Status != row.status || !slices.Equal(bodies, row.sent) || len(f.Raw) == 0 {
+			t.Errorf("%d: %d %v %q, sent %q", i, resp.Status, err, f.Raw, bodies)
+		}
+		if err := resp.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

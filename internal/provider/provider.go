@@ -57,6 +57,7 @@ type Request struct {
 	Body           []byte
 	Header         http.Header
 	Stream         bool
+	UsageAddedByUs bool   // stream_options was put in by us: a vendor that refuses it may be asked without
 	IdempotencyKey string // sent as Idempotency-Key when not empty; an attempt is never repeated here because of it
 }
 
@@ -100,6 +101,19 @@ func NewResponse(status int, header http.Header, stream bool, next func() (Frame
 // that merely stopped ends with an error that matches ErrCut. Every other error is an *Error; errors repeat.
 func (r *Response) Next() (Frame, error) { return r.next() }
 
+// again is the response with a frame that has been read put back before the rest.
+func (r *Response) again(f Frame, err error) *Response {
+	rest, given := r.next, false
+	r.next = func() (Frame, error) {
+		if given {
+			return rest()
+		}
+		given = err == nil
+		return f, err
+	}
+	return r
+}
+
 // Close ends the call. If the answer was not read to its end, the vendor's connection is torn down, which is how a
 // vendor learns that nobody listens any more.
 func (r *Response) Close() error {
@@ -107,6 +121,14 @@ func (r *Response) Close() error {
 		return nil
 	}
 	return r.close()
+}
+
+// withoutStreamOptions is the request as a vendor takes it that knows no stream_options.
+func (r Request) withoutStreamOptions() Request {
+	if body, err := RemoveKeys(r.Body, "stream_options"); err == nil {
+		r.Body = body
+	}
+	return r
 }
 
 // Provider is a vendor. Do sends one attempt and returns once the vendor's status and headers are known. An answer

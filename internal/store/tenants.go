@@ -187,6 +187,7 @@ func newToken() (string, []byte, error) {
 type Session struct {
 	TenantID id.Tenant
 	CSRF     string
+	HasLive  bool // the tenant has a live key
 }
 
 // sessionFor is how long a browser stays signed in.
@@ -222,7 +223,8 @@ func (s *Store) UseSignInLink(ctx context.Context, token string) (session string
 func (s *Store) Session(ctx context.Context, session string) (Session, error) {
 	hash := sha256.Sum256([]byte(session))
 	var out Session
-	res := s.db.WithContext(ctx).Raw("SELECT tenant_id, csrf FROM sessions WHERE hash = ? AND expires_at > ?", hash[:], s.now()).Scan(&out)
+	res := s.db.WithContext(ctx).Raw(`SELECT tenant_id, csrf, EXISTS (SELECT 1 FROM keys k WHERE k.tenant_id = s.tenant_id AND k.livemode) AS has_live
+		FROM sessions s WHERE hash = ? AND expires_at > ?`, hash[:], s.now()).Scan(&out)
 	if res.Error == nil && res.RowsAffected == 0 {
 		return out, errNotFound
 	}

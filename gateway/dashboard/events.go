@@ -1,0 +1,76 @@
+package dashboard
+
+import (
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"p402.io/p402/internal/id"
+	"p402.io/p402/internal/store"
+	"p402.io/p402/meter"
+)
+
+// eventsPage is the spend ledger, line by line.
+type eventsPage struct {
+	Total  store.Group
+	Events []store.Listed
+	Next   string // the address of the older ones, or ""
+	First  string // the address of the newest, when this page is an older one
+	Base   string
+	Empty  bool // no event at all under these filters, on the first page
+}
+
+const pageSize = 50
+
+func (s *Surface) events(r *request) error {
+	ctx, f := r.Request.Context(), r.view.filter()
+	p := eventsPage{Base: baseURL(r.Context)}
+	var after *store.Position
+	if text := r.Query("before"); text != "" {
+		t, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil || id.Suffix(r.Query("id")) == "" {
+			return badParameter("before", "is not a place in this list")
+		}
+		after, p.First = &store.Position{Time: t, ID: id.Event(r.Query("id"))}, r.view.With()
+	}
+	var err error
+	if _, p.Total, err = s.Store.Summary(ctx, f, ""); err != nil {
+		return err
+	}
+	if p.Events, err = s.Store.Events(ctx, f, after, false, pageSize+1); err != nil {
+		return err
+	}
+	if len(p.Events) > pageSize {
+		p.Events = p.Events[:pageSize]
+		last := p.Events[pageSize-1]
+		p.Next = r.view.With("before", last.EventTime.UTC().Format(time.RFC3339Nano), "id", string(last.ID))
+	}
+	p.Empty = len(p.Events) == 0 && after == nil
+	return r.show("Events", "events.html", true, p)
+}
+
+func baseURL(c *gin.Context) string {
+	if c.Request.TLS != nil {
+		return "https://" + c.Request.Host
+	}
+	return "http://" + c.Request.Host
+}
+
+// outcome appends what a person thinks the work was worth.
+func (s *Surface) outcome(r *request) error {
+	ctx := r.Request.Context()
+	e, err := s.Store.Event(ctx, r.session.TenantID, r.Param("id"))
+	if err != nil {
+		return err
+	}
+	o, err := meter.NewOutcome(meter.Outcome{Outcome: r.PostForm("outcome"), Source: "human_review", OutcomeType: "human_review"}, nil, s.Now())
+	if err != nil {
+		return err
+	}
+	o.EventID = e.ID
+	if _, _, _, err := s.Store.RecordOutcome(ctx, r.session.TenantID, o); err != nil {
+		return err
+	}
+	r.Redirect(303, "/app/events/"+string(e.ID)+"#outcome")
+	return nil
+}
