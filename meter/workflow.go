@@ -32,8 +32,8 @@ type Price struct {
 	PayTo         string // checksummed address of the seller
 	Network       string // CAIP-2
 	Asset         string
-	Scheme        string // "exact"
-	WaitFor       string // "included" | "final" | "authorized"
+	Scheme        string  // "exact"
+	WaitFor       string  // "included" | "final" | "authorized"
 	Credit        *Credit `json:",omitempty"` // set if and only if WaitFor is authorized
 	EffectiveFrom time.Time
 }
