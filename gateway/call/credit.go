@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
@@ -31,12 +30,12 @@ type Funds struct {
 	At      time.Time
 }
 
-// Refusals of Store.Open for a claim.
+// Refusals of Store.Open for a claim; neither reaches a payer as it is.
 var (
 	// ErrNoCredit: the claim would pass a limit of its Credit; it may be made again without credit.
-	ErrNoCredit = fault.New(fault.KindConflict, "CREDIT_USED_UP", "the seller's credit for this payer is used up")
+	ErrNoCredit = errors.New("the seller's credit for this payer is used up")
 	// ErrNoFunds: the payer's balance does not cover this claim beside those on their way.
-	ErrNoFunds = fault.New(fault.KindConflict, "FUNDS_CLAIMED", "the payer's balance is claimed by payments that are on their way")
+	ErrNoFunds = errors.New("the payer's balance is claimed by payments that are on their way")
 )
 
 // claim makes the payment and opens the call with it. A call on credit whose limit is reached is served all the same, as one
@@ -68,7 +67,7 @@ func (r *Runner) claim(ctx context.Context, in Input, res *Result, t settlement.
 			if a.Method == settlement.MethodPermit2 {
 				reason = x402.ReasonPermit2Balance
 			}
-			return p, r.refused(in, res.Quote, x402.Refuse(reason, "payload", ErrNoFunds.Message))
+			return p, r.refused(in, res.Quote, x402.Refuse(reason, "payload", ErrNoFunds.Error()))
 		default:
 			return p, err
 		}
