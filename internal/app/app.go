@@ -235,6 +235,7 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
 		Assets:   map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet}},
 		Schemes:  map[string]settlement.Scheme{n.CAIP2: scheme},
+		Funders:  map[string]call.Funder{n.CAIP2: scheme},
 		Settlers: map[string]call.Settler{n.CAIP2: worker}}, nil
 }
 
