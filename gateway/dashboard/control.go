@@ -148,7 +148,8 @@ func (s *Surface) budget(r *request) error {
 	if err != nil {
 		return err
 	}
-	c := burn(b, slots(unit, since, until), cells)
+	steps := slots(unit, since, until)
+	c := burn(b, steps, len(slots(unit, since, s.Now())), cells)
 	g := grid{Title: "This window", Heads: heads("#Limit", "#Spent", "#Reserved", "#Left", "Used", "Begins anew"), Rows: [][]cell{append(budgetUse(b), text(anew(b.Window, s.Now())))}}
 	p := gridPage{Heading: budgetName(b), Lead: "For " + strings.TrimSpace(b.Scope.Type+" "+b.Scope.ID) + ", every " + string(b.Window) + ". A call that would pass the limit is denied before it is made.",
 		Grids: []section{{Heading: "This window", Grid: g}}}
@@ -183,7 +184,8 @@ func burnWindow(b meter.BudgetStanding, now time.Time) (f store.Filter, since, u
 }
 
 // burn is the cost so far, slot by slot, under the limit's line.
-func burn(b meter.BudgetStanding, slots []string, cells []store.Cell) chart {
+// What is still to come, from slot number passed on, is left empty.
+func burn(b meter.BudgetStanding, slots []string, passed int, cells []store.Cell) chart {
 	sums := map[string]money.USD{}
 	for _, c := range cells {
 		sums[c.Slot] = sums[c.Slot].Add(c.CostUSD)
@@ -193,7 +195,7 @@ func burn(b meter.BudgetStanding, slots []string, cells []store.Cell) chart {
 		return c
 	}
 	var run money.USD
-	for _, slot := range slots {
+	for _, slot := range slots[:min(passed, len(slots))] {
 		run = run.Add(sums[slot])
 		c.Rows = append(c.Rows, chartRow{Label: slot, Cells: []money.USD{run}, Total: run})
 	}

@@ -107,6 +107,12 @@ func TestAmountsKeepEveryDigitInTheTitle(t *testing.T) {
 	if full(u) != "$1,234,567.000000000000000001" || cash(u) != "$1,234,567.00" || cash(u.Neg()) != "−$1,234,567.00" || cash(money.MustUSD("0.0000412")) != "$0.000041" {
 		t.Errorf("%s, %s, %s", full(u), cash(u), cash(u.Neg()))
 	}
+	if got := percent(9999, 10000); got != "99.9 %" {
+		t.Errorf("not quite all reads %s", got)
+	}
+	if got := shareOf(money.MustUSD("0.0199"), money.MustUSD("0.02").Neg()); got != "−99.5 %" {
+		t.Errorf("a loss reads %s", got)
+	}
 	if marginPercent(&u, nil) != "–" || marginPercent(&u, &money.USD{}) != "–" {
 		t.Error("no revenue is no margin (F3)")
 	}
