@@ -191,7 +191,7 @@ const pages = () => [['start', '/app/start'], ['overview', '/app'], ['events', '
   ['dimensions', '/app/dimensions'], ['outcomes', '/app/outcomes'], ['waste', '/app/waste'], ['budgets', '/app/budgets'], ['budget', made.budget], ['budget-new', '/app/budgets/new'],
   ['policies', '/app/policies'], ['policy-new', '/app/policies/new'], ['sell', '/app/sell'], ['sell-new', '/app/sell/new'], ['sold', '/app/sell/poem.short'], ['receipts', '/app/receipts'],
   ['payments', '/app/payments'], ['keys', '/app/keys'], ['key-new', '/app/keys/new'], ['providers', '/app/providers'], ['privacy', '/app/privacy'], ['members', '/app/members'],
-  ['audit', '/app/audit'], ['account', '/app/account'], ['system', '/app/system'], ['sign-in', '/sign-in']];
+  ['audit', '/app/audit'], ['account', '/app/account'], ['system', '/app/system'], ['plan', '/app/plan'], ['access', '/get-access?intent=build'], ['sign-in', '/sign-in']];
 
 // faults is what axe-core finds serious on the page as it stands.
 async function faults(rules) {

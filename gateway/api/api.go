@@ -68,6 +68,9 @@ func (s *Surface) routes() []route {
 		{method: "PATCH", path: "/members/:id", scope: meter.ScopeMembersWrite, member: true, do: s.setRole},
 		{method: "DELETE", path: "/members/:id", scope: meter.ScopeMembersWrite, member: true, do: s.removeMember},
 		{method: "POST", path: "/members/:id/link", scope: meter.ScopeMembersWrite, member: true, secret: true, do: s.memberLink},
+		{method: "GET", path: "/billing/plans", do: s.listPlans},
+		{method: "GET", path: "/billing/usage", scope: meter.ScopeMeterRead, do: s.planUsage},
+		{method: "POST", path: "/billing/checkout", member: true, do: s.checkout},
 		{method: "GET", path: "/audit-log", scope: meter.ScopeAuditRead, member: true, query: append([]string{"object_type", "object_id", "actor"}, paging...), do: s.listAudit},
 		{method: "GET", path: "/meter/events", scope: meter.ScopeMeterRead, query: append([]string{"order"}, paging...), filters: true, do: s.listEvents},
 		{method: "GET", path: "/meter/summary", scope: meter.ScopeMeterRead, query: []string{"group_by"}, filters: true, do: s.summary},
@@ -106,6 +109,7 @@ func (s *Surface) Register(r *gin.Engine) {
 	}
 	g.POST("/receipts/verify", s.verifyReceipt)
 	g.POST("/auth/login", s.open(s.login))
+	g.POST("/access-requests", s.open(s.requestAccess))
 }
 
 // serve authenticates, asks for the scope, checks the query, and writes what the handler returns.

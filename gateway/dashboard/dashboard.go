@@ -152,6 +152,8 @@ func (s *Surface) routes() []route {
 		{method: "GET", path: "/app/audit", need: meter.ScopeAuditRead, params: []string{"object_type", "object_id", "actor", "before"}, do: s.audit},
 		{method: "GET", path: "/app/account", params: []string{"saved"}, do: s.account},
 		{method: "POST", path: "/app/account", do: s.accountChange},
+		{method: "GET", path: "/app/plan", need: meter.ScopeMeterRead, do: s.plan},
+		{method: "POST", path: "/app/plan", do: s.checkout},
 		{method: "GET", path: "/app/system", need: meter.ScopeSystemRead, do: s.system},
 	}
 }
@@ -164,6 +166,8 @@ func (s *Surface) Register(r *gin.Engine) {
 	r.GET("/sign-in/:token", s.signIn)
 	r.GET("/sign-in", s.signInPage)
 	r.POST("/sign-in", s.signInForm)
+	r.GET("/get-access", s.access)
+	r.POST("/get-access", s.accessForm)
 	s.engine = r
 	for _, rt := range s.routes() {
 		r.Handle(rt.method, rt.path, s.serve(rt))
