@@ -48,6 +48,8 @@ type Config struct {
 	Settlement *Settlement // nil: metering only; no chain setting is read
 	// Origins is the web origins whose pages may call the keyed surfaces; none by default.
 	Origins []string
+	// OIDC is an issuer that members may sign in by; nil: links and passwords only.
+	OIDC *credential.OIDCConfig
 	// Alone says that no other node serves this database: calls that a crash left open are then closed at once on start.
 	Alone bool
 	// CallTimeout bounds one call. 0 = 5 minutes.
@@ -171,7 +173,7 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pages, err := a.pages(vendors)
+	pages, err := a.pages(vendors, sealer)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ var rooms = []room{
 		others: []string{"github.com/ethereum/go-ethereum", "github.com/holiman/uint256"}, why: "one side of the house speaks chain"},
 	{folders: []string{"internal/provider"}, ours: with(leaves, "meter"), others: []string{"github.com/tidwall/"}, why: "vendor quirks end here, never in prices"},
 	{folders: []string{"internal/provider/mock"}, others: []string{"github.com/tidwall/"}, why: "the mock is an outside server: it knows nothing of ours"},
-	{folders: []string{"internal/credential"}, ours: []string{"internal/fault"}, others: []string{"github.com/pquerna/otp"}, why: "secrets of people are checked where nothing is stored"},
+	{folders: []string{"internal/credential"}, ours: []string{"internal/fault"}, others: []string{"github.com/pquerna/otp", "github.com/coreos/go-oidc/"}, why: "secrets of people are checked where nothing is stored"},
 	{folders: []string{"internal/catalogue"}, ours: with(leaves, "meter"), why: "rates are data"},
 	{folders: []string{"internal/webhook"}, ours: with(leaves, "internal/provider"), why: "deliveries know rows and the egress guard, no domain"},
 	{folders: []string{"gateway/call"}, ours: with(leaves, "meter", "settlement", "settlement/x402", "internal/provider"),
