@@ -27,6 +27,7 @@ import (
 	"p402.io/p402/internal/store"
 	"p402.io/p402/settlement"
 	"p402.io/p402/settlement/evm"
+	"p402.io/p402/settlement/reconcile"
 	"p402.io/p402/settlement/txmgr"
 )
 
@@ -69,6 +70,7 @@ type App struct {
 	handler http.Handler
 	sweeper *call.Sweeper
 	workers []*settlement.Worker
+	indexer *reconcile.Indexer // nil without settlement
 	addr    net.Listener
 	metrics *metrics
 }
@@ -79,6 +81,7 @@ const (
 	offerFor           = 10 * time.Minute
 	awaitFor           = 45 * time.Second
 	drainTimeout       = 20 * time.Second
+	indexPoll          = 5 * time.Second // a block or three; finance does not read faster
 )
 
 // now is the house's clock: UTC, in whole microseconds, which is what the ledger keeps.
@@ -182,6 +185,7 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	worker := settlement.NewWorker(settlement.WorkerConfig{Network: n.CAIP2, Book: a.Store, Chain: &evm.Chain{Client: client}, Sender: sender, Scheme: scheme,
 		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second})
 	a.workers = append(a.workers, worker)
+	a.indexer = &reconcile.Indexer{Network: n.CAIP2, Node: &evm.Logs{Client: client, Network: n.CAIP2}, Index: a.Store, Now: now, Log: a.log, Poll: indexPoll}
 	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
 		Assets:   map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet}},
 		Schemes:  map[string]settlement.Scheme{n.CAIP2: scheme},
@@ -206,6 +210,9 @@ func (a *App) Run(ctx context.Context) error {
 	defer stop()
 	var group errgroup.Group
 	group.Go(func() error { return a.sweeper.Run(background) })
+	if a.indexer != nil {
+		group.Go(func() error { return a.indexer.Run(background) })
+	}
 	for _, w := range a.workers {
 		group.Go(func() error { return w.Run(background) })
 	}
