@@ -59,6 +59,7 @@ func (s *Surface) Register(r *gin.Engine) {
 	g.GET("/payments", s.with(meter.ScopeReceiptsRead, s.listPayments))
 	g.GET("/payments/:id", s.with(meter.ScopeReceiptsRead, s.onePayment))
 	g.POST("/receipts/verify", s.verifyReceipt)
+	s.registerFinance(g)
 }
 
 // with authenticates, asks for a scope, and writes what the handler returns.
