@@ -42,3 +42,7 @@ CREATE TABLE period_moves (
     at         timestamptz NOT NULL
 );
 CREATE TRIGGER period_moves_append BEFORE UPDATE OR DELETE ON period_moves FOR EACH ROW EXECUTE FUNCTION append_only();
+
+-- Late facts are found by when they were recorded; that grows with the table, so the smallest kind of index will do.
+CREATE INDEX events_recorded ON events USING brin (finalized_at);
+CREATE INDEX journal_recorded ON journal_entries USING brin (posted_at);

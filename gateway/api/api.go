@@ -29,6 +29,7 @@ type Surface struct {
 	Log       *slog.Logger
 	CursorKey []byte
 	Keys      settlement.KeySet
+	Finance   Finance
 }
 
 // handler does one route's work for a caller and returns status and body.

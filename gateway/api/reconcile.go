@@ -31,6 +31,16 @@ func (s *Surface) registerFinance(g *gin.RouterGroup) {
 	g.GET("/reconciliation/exceptions/:id", s.with(meter.ScopeFinanceRead, s.oneException))
 	g.POST("/reconciliation/exceptions/:id/resolve", s.with(meter.ScopeFinanceWrite, s.resolve))
 	g.GET("/reconciliation/chain", s.with(meter.ScopeFinanceRead, s.chainViews))
+	g.GET("/periods", s.with(meter.ScopeFinanceRead, s.listPeriods))
+	g.GET("/periods/:id", s.with(meter.ScopeFinanceRead, s.onePeriod))
+	g.POST("/periods/:id/close", s.with(meter.ScopeFinanceClose, s.closePeriod))
+	g.POST("/periods/:id/reopen", s.with(meter.ScopeFinanceClose, s.reopenPeriod))
+	g.GET("/finance/settings", s.with(meter.ScopeFinanceRead, s.zone))
+	g.PUT("/finance/settings", s.with(meter.ScopeFinanceWrite, s.setZone))
+	g.POST("/exports", s.with(meter.ScopeExportRead, s.createExport))
+	g.GET("/exports", s.with(meter.ScopeExportRead, s.listExports))
+	g.GET("/exports/:id", s.with(meter.ScopeExportRead, s.oneExport))
+	g.GET("/exports/:id/download", s.download)
 }
 
 // maxImport bounds an imported file.

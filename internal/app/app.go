@@ -133,14 +133,16 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	finance := api.Finance{Signer: reconcile.Signer{Name: issuer.Name, KeyID: issuer.KeyID, Key: issuer.Key}, Nodes: map[string]reconcile.Node{}}
 	surfaces := []gateway.Surface{inference,
-		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet()},
+		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), Finance: finance},
 		&dashboard.Surface{Store: a.Store, Log: a.log, Now: now},
 		&system{app: a, keys: issuer.KeySet()}}
 	if a.cfg.Settlement != nil {
 		if runner.Sale, err = a.sale(ctx, issuer); err != nil {
 			return err
 		}
+		finance.Nodes[a.indexer.Network] = a.indexer.Node
 		payTo := map[string]bool{}
 		for _, address := range a.cfg.Settlement.PayTo {
 			payTo[address] = true

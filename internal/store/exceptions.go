@@ -181,17 +181,30 @@ func adjust(tx *gorm.DB, tenant id.Tenant, e reconcile.Exception, d reconcile.De
 	} else if s.EventID != "" {
 		name += ":" + s.EventID
 	}
-	return name, postAdjusted(tx, tenant, name, entries, d.At, e.ID)
+	return name, postAdjusted(tx, tenant, name, entries, d.At, e)
 }
 
-// postAdjusted posts entries that count when they are made, whatever they correct: a closed period does not move.
-func postAdjusted(tx *gorm.DB, tenant id.Tenant, name string, entries []journal.Entry, at time.Time, exception id.Exception) error {
+// postAdjusted posts entries that count at the time of what they correct; if that lies in a closed period, which does not
+// move, they count now.
+func postAdjusted(tx *gorm.DB, tenant id.Tenant, name string, entries []journal.Entry, at time.Time, about reconcile.Exception) error {
 	if err := journal.Balanced(entries); err != nil {
 		return err
 	}
+	var livemode bool
+	if err := tx.Raw("SELECT livemode FROM recon_exceptions WHERE id = ?", about.ID).Scan(&livemode).Error; err != nil {
+		return err
+	}
+	effective := about.Finding.OccurredAt
+	closed, err := periodClosed(tx, tenant, livemode, effective)
+	if err != nil {
+		return err
+	}
+	if closed || effective.After(at) {
+		effective = at
+	}
 	for _, e := range entries {
 		if err := tx.Exec(`INSERT INTO journal_entries (tenant_id, posting, account, amount_usd, ref, posted_at, effective_at, livemode)
-			VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT livemode FROM recon_exceptions WHERE id = ?))`, tenant, name, e.Account, e.Amount, e.Ref, at, at, exception).Error; err != nil {
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, tenant, name, e.Account, e.Amount, e.Ref, at, effective, livemode).Error; err != nil {
 			return err
 		}
 	}
@@ -213,7 +226,7 @@ func reverseAdjustment(tx *gorm.DB, tenant id.Tenant, e reconcile.Exception, at 
 	for _, r := range rows {
 		entries = append(entries, journal.Entry{Account: journal.Account(r.Account), Amount: r.AmountUSD})
 	}
-	return postAdjusted(tx, tenant, e.Posting+":reversed", reconcile.Reversing(entries), at, e.ID)
+	return postAdjusted(tx, tenant, e.Posting+":reversed", reconcile.Reversing(entries), at, e)
 }
 
 // DecisionRecord is one decision that was ever made about an exception.

@@ -283,8 +283,13 @@ func (s *Store) Costs(ctx context.Context, q reconcile.Scope) (reconcile.Costs, 
 				WINDOW w AS (PARTITION BY provider, upstream_id ORDER BY event_time, id)) x WHERE n > 1`, in...).Scan(&c.Twice).Error; err != nil {
 			return err
 		}
-		return tx.Raw(`SELECT coalesce(provider, '') AS provider, to_char(event_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS events, sum(cost_usd) AS cost_usd
-			FROM events WHERE tenant_id = ? AND livemode = ? AND event_time >= ? AND event_time < ? AND cost_usd > 0 AND `+unowned+` GROUP BY 1, 2`, in...).Scan(&c.Unattributed).Error
+		if err := tx.Raw(`SELECT coalesce(provider, '') AS provider, to_char(event_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS events, sum(cost_usd) AS cost_usd
+			FROM events WHERE tenant_id = ? AND livemode = ? AND event_time >= ? AND event_time < ? AND cost_usd > 0 AND `+unowned+` GROUP BY 1, 2`, in...).Scan(&c.Unattributed).Error; err != nil {
+			return err
+		}
+		return tx.Raw(`SELECT e.id AS event_id, p.id AS period_id, coalesce(e.cost_usd, 0) AS cost_usd, e.finalized_at AS at FROM events e
+			JOIN periods p ON p.tenant_id = e.tenant_id AND p.livemode = e.livemode AND p.state = 'closed' AND e.event_time >= p.starts_at AND e.event_time < p.ends_at AND e.finalized_at >= p.recorded_to
+			WHERE e.tenant_id = ? AND e.livemode = ? AND e.finalized_at >= ? AND e.finalized_at < ?`, in...).Scan(&c.Late).Error
 	})
 	return c, err
 }
