@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -292,3 +294,28 @@ func (o *office) code(method, path string, body any) string {
 }
 
 func lines(text string) int { return strings.Count(text, "\n") }
+
+// count reads a download without keeping it.
+func (o *office) count(path string) (rows int, sum string) {
+	o.Helper()
+	req, err := http.NewRequestWithContext(o.Context(), http.MethodGet, o.url+path, nil)
+	must(o.T, err)
+	req.Header.Set("Authorization", "Bearer "+o.key)
+	resp, err := http.DefaultClient.Do(req)
+	must(o.T, err)
+	defer func() { _ = resp.Body.Close() }()
+	hash, part := sha256.New(), make([]byte, 32<<10)
+	for {
+		n, err := resp.Body.Read(part)
+		rows += bytes.Count(part[:n], []byte("\n"))
+		hash.Write(part[:n])
+		if err == io.EOF {
+			break
+		}
+		must(o.T, err)
+	}
+	if sum = resp.Trailer.Get("P402-SHA256"); sum != hex.EncodeToString(hash.Sum(nil)) || resp.Trailer.Get("P402-Rows") != fmt.Sprint(rows) {
+		o.Fatalf("%d rows, trailer %v", rows, resp.Trailer)
+	}
+	return rows, sum
+}
