@@ -29,7 +29,8 @@ type Surface struct {
 	CursorKey []byte
 	Keys      settlement.KeySet
 	// PayTo reads an address that a seller has typed and returns its checksummed form, or a refusal (evm.ParseAddress).
-	PayTo func(text string) (string, error)
+	PayTo   func(text string) (string, error)
+	Finance Finance
 }
 
 // handler does one route's work for a caller and returns status and body.
@@ -41,7 +42,8 @@ type route struct {
 	scope        meter.Scope // "" = any key
 	query        []string    // what the query may name, each once; a route that has filters reads the rest itself
 	filters      bool
-	secret       bool // the answer holds a secret: it is never kept for a repeated Idempotency-Key
+	secret       bool  // the answer holds a secret: it is never kept for a repeated Idempotency-Key
+	maxBody      int64 // of a POST, in bytes; 0 = gateway.MaxAPIBody
 	do           handler
 }
 
@@ -83,10 +85,11 @@ func (s *Surface) routes() []route {
 // Register adds the routes.
 func (s *Surface) Register(r *gin.Engine) {
 	g := r.Group("/api/v2")
-	for _, rt := range s.routes() {
+	for _, rt := range append(s.routes(), s.financeRoutes()...) {
 		g.Handle(rt.method, rt.path, s.serve(rt))
 	}
 	g.POST("/receipts/verify", s.verifyReceipt)
+	g.GET("/exports/:id/download", s.download)
 }
 
 // serve authenticates, asks for the scope, checks the query, and writes what the handler returns.

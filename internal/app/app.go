@@ -30,6 +30,7 @@ import (
 	"p402.io/p402/internal/store"
 	"p402.io/p402/settlement"
 	"p402.io/p402/settlement/evm"
+	"p402.io/p402/settlement/reconcile"
 	"p402.io/p402/settlement/txmgr"
 )
 
@@ -96,6 +97,7 @@ type App struct {
 	addr        net.Listener
 	metricsAddr net.Listener // nil: off
 	metrics     *metrics
+	indexer     *reconcile.Indexer // nil without settlement
 }
 
 const (
@@ -104,7 +106,8 @@ const (
 	offerFor           = 10 * time.Minute
 	awaitFor           = 45 * time.Second
 	drainTimeout       = 20 * time.Second
-	sealEvery          = time.Second // how long a fact may wait for its place in the chain; no call does
+	sealEvery          = time.Second     // how long a fact may wait for its place in the chain; no call does
+	indexPoll          = 5 * time.Second // a block or three; finance does not read faster
 )
 
 // now is the house's clock: UTC, in whole microseconds, which is what the ledger keeps.
@@ -161,18 +164,20 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	finance := api.Finance{Signer: reconcile.Signer{Name: issuer.Name, KeyID: issuer.KeyID, Key: issuer.Key}, Nodes: map[string]reconcile.Node{}}
 	pages, err := dashboard.New(dashboard.Config{Store: a.Store, Log: a.log, Now: now})
 	if err != nil {
 		return err
 	}
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
-		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress},
+		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Finance: finance},
 		pages,
 		&system{app: a, keys: published}}
 	if a.cfg.Settlement != nil {
 		if runner.Sale, err = a.sale(ctx, issuer); err != nil {
 			return err
 		}
+		finance.Nodes[a.indexer.Network] = a.indexer.Node
 		payTo := map[string]bool{}
 		for _, address := range a.cfg.Settlement.PayTo {
 			payTo[address] = true
@@ -222,6 +227,7 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	worker := settlement.NewWorker(settlement.WorkerConfig{Network: n.CAIP2, Book: a.Store, Chain: &evm.Chain{Client: client}, Sender: sender, Scheme: scheme,
 		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.metrics.gas})
 	a.workers = append(a.workers, worker)
+	a.indexer = &reconcile.Indexer{Network: n.CAIP2, Node: &evm.Logs{Client: client, Network: n.CAIP2}, Index: a.Store, Now: now, Log: a.log, Poll: indexPoll}
 	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
 		Assets:   map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet}},
 		Schemes:  map[string]settlement.Scheme{n.CAIP2: scheme},
@@ -248,6 +254,9 @@ func (a *App) Run(ctx context.Context) error {
 	group.Go(func() error { return a.sweeper.Run(background) })
 	group.Go(func() error { return a.serveMetrics(background) })
 	group.Go(func() error { return a.sealer.Run(background) })
+	if a.indexer != nil {
+		group.Go(func() error { return a.indexer.Run(background) })
+	}
 	for _, w := range a.workers {
 		group.Go(func() error { return w.Run(background) })
 	}
