@@ -151,7 +151,7 @@ func checkQuery(c *gin.Context, rt route) error {
 		return err
 	}
 	for name, values := range query {
-		once := slices.Contains(rt.query, name) || name == lenient && rt.method == http.MethodPost
+		once := slices.Contains(rt.query, name) || name == lenient && (rt.method == http.MethodPost || rt.method == http.MethodPut)
 		switch {
 		case !once && !rt.filters:
 			return fault.Field(fault.KindInvalid, "UNKNOWN_PARAMETER", clip(name), "is not a query parameter of this route")

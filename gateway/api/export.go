@@ -89,11 +89,15 @@ func (s *Surface) ofPeriod(ctx context.Context, caller meter.Caller, name string
 	}
 	e.Since, e.Until = &span.Start, &span.End
 	p, found, err := s.Store.PeriodByName(ctx, caller.TenantID, caller.Livemode, name)
-	if err != nil || !found {
+	if err != nil {
 		return err
 	}
-	id := string(p.ID)
-	e.PeriodID, e.Since, e.Until, e.Zone = &id, &p.Span.Start, &p.Span.End, p.Span.Zone
+	if found {
+		id := string(p.ID)
+		e.PeriodID, e.Since, e.Until, e.Zone = &id, &p.Span.Start, &p.Span.End, p.Span.Zone
+	} else {
+		p.Span = span // not closed yet: late items of closed ones are in it all the same
+	}
 	bounds, err := s.Store.PeriodBounds(ctx, caller.TenantID, caller.Livemode, p)
 	if err != nil {
 		return err

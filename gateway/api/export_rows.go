@@ -17,7 +17,7 @@ func inert(text string) string {
 		return text
 	}
 	trimmed := strings.TrimLeft(text, " \u00a0\u2007\u202f\ufeff") // blanks before a formula do not stop some programs
-	if strings.ContainsRune("\t\r\n\"'", rune(text[0])) || trimmed != "" && strings.ContainsAny(trimmed[:1], "=+-@|%") || hasWideOperator(trimmed) {
+	if strings.ContainsRune("\t\r\n\"'", rune(text[0])) || trimmed != "" && strings.ContainsAny(trimmed[:1], "=+-@|%\t\r\n") || hasWideOperator(trimmed) {
 		return "'" + text
 	}
 	return text

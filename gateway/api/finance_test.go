@@ -164,6 +164,7 @@ func (o *office) ask(method, path string, body any, into any) int {
 	}
 	req, err := http.NewRequestWithContext(o.Context(), method, o.url+"/api/v2"+path, bytes.NewReader(raw))
 	must(o.T, err)
+	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+o.key)
 	resp, err := http.DefaultClient.Do(req)
 	must(o.T, err)
