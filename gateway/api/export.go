@@ -142,7 +142,7 @@ func (s *Surface) oneExport(c *gin.Context, caller meter.Caller) (int, any, erro
 // download streams an export. Rows and digest follow in trailers; when something breaks half-way the connection is cut, so
 // that nobody takes a part for the whole.
 func (s *Surface) download(c *gin.Context) {
-	caller, err := s.Auth.Require(c, meter.ScopeExportRead)
+	caller, err := s.caller(c, route{method: http.MethodGet, path: "/exports/:id/download", scope: meter.ScopeExportRead})
 	var e store.StoredExport
 	if err == nil {
 		e, err = s.Store.StoredExport(c.Request.Context(), caller.TenantID, caller.Livemode, c.Param("id"))

@@ -213,7 +213,7 @@ func (o *office) sale(at time.Time, atomic int64) settlement.Payment {
 	e.RevenueUSD, e.CostUSD, e.CostState = &price, &zero, meter.CostPriced
 	a := settlement.Authorization{Network: network, Asset: token, Payer: "0x2222222222222222222222222222222222222222", PayTo: purse, Value: money.Atomic(atomic), Nonce: fmt.Sprintf("0x%064x", n), Signature: []byte{1}}
 	p := settlement.Claim(o.ids.Payment(), settlement.Terms{TenantID: o.tenant, WorkflowID: "shop", Network: network, Asset: token, PayTo: purse, Amount: a.Value, Scheme: "exact"}, a, e.ID, at, at.Add(time.Minute))
-	must(o.T, o.Open(o.Context(), call.Opening{Event: e, Payment: &p}))
+	must(o.T, o.Open(o.Context(), call.Opening{Event: e, Payment: &p, Funds: call.Funds{Balance: money.Atomic(1_000_000_000), At: at}}))
 	captured, move, err := p.Advance(settlement.Evidence{Kind: settlement.EvidenceCapture}, at)
 	must(o.T, err)
 	e.State, e.FinalizedAt = meter.EventFinal, &at
@@ -228,7 +228,7 @@ func (o *office) sale(at time.Time, atomic int64) settlement.Payment {
 	must(o.T, err)
 	included.ReceiptID = r.ReceiptID
 	must(o.T, o.Record(o.Context(), included, move, &r))
-	must(o.T, o.Deliver(o.Context(), call.Delivery{Tenant: o.tenant, EventID: e.ID, At: at, Bytes: 1, Whole: true}))
+	must(o.T, o.Deliver(o.Context(), call.Delivery{Tenant: o.tenant, EventID: e.ID, At: at, Bytes: 1, Whole: true, Earned: true}))
 	return included
 }
 

@@ -20,12 +20,12 @@ import (
 	"p402.io/p402/gateway/anthropic"
 	"p402.io/p402/gateway/api"
 	"p402.io/p402/gateway/call"
-	"p402.io/p402/gateway/dashboard"
 	"p402.io/p402/gateway/facilitator"
 	"p402.io/p402/gateway/openai"
 	"p402.io/p402/gateway/openapi"
 	"p402.io/p402/gateway/sell"
 	"p402.io/p402/internal/catalogue"
+	"p402.io/p402/internal/credential"
 	"p402.io/p402/internal/id"
 	"p402.io/p402/internal/store"
 	"p402.io/p402/settlement"
@@ -98,6 +98,7 @@ type App struct {
 	metricsAddr net.Listener // nil: off
 	metrics     *metrics
 	indexer     *reconcile.Indexer // nil without settlement
+	gas         gasBook
 }
 
 const (
@@ -105,6 +106,7 @@ const (
 	closeGrace         = 10 * time.Second
 	offerFor           = 10 * time.Minute
 	awaitFor           = 45 * time.Second
+	maxHashes          = 2 // passwords at once: each takes 19 MiB for some tens of milliseconds
 	drainTimeout       = 20 * time.Second
 	sealEvery          = time.Second     // how long a fact may wait for its place in the chain; no call does
 	indexPoll          = 5 * time.Second // a block or three; finance does not read faster
@@ -165,12 +167,20 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	finance := api.Finance{Signer: reconcile.Signer{Name: issuer.Name, KeyID: issuer.KeyID, Key: issuer.Key}, Nodes: map[string]reconcile.Node{}}
-	pages, err := dashboard.New(dashboard.Config{Store: a.Store, Log: a.log, Now: now})
+	sealKey, err := a.Store.Secret(ctx, "member_seal", 32)
+	if err != nil {
+		return err
+	}
+	sealer, err := credential.NewSealer(sealKey)
+	if err != nil {
+		return err
+	}
+	pages, err := a.pages(vendors)
 	if err != nil {
 		return err
 	}
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
-		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Finance: finance},
+		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Hasher: credential.NewHasher(maxHashes), Sealer: sealer, Finance: finance},
 		pages,
 		&system{app: a, keys: published}}
 	if a.cfg.Settlement != nil {
@@ -225,12 +235,13 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	}
 	scheme := evm.NewSuite(&evm.Exact{Node: client, ChainID: chainID, Now: now, WorkTime: awaitFor, Wallets: []common.Address{common.HexToAddress(sender.Account())}})
 	worker := settlement.NewWorker(settlement.WorkerConfig{Network: n.CAIP2, Book: a.Store, Chain: &evm.Chain{Client: client}, Sender: sender, Scheme: scheme,
-		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.metrics.gas})
+		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.noteGas})
 	a.workers = append(a.workers, worker)
 	a.indexer = &reconcile.Indexer{Network: n.CAIP2, Node: &evm.Logs{Client: client, Network: n.CAIP2}, Index: a.Store, Now: now, Log: a.log, Poll: indexPoll}
 	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
 		Assets:   map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet}},
 		Schemes:  map[string]settlement.Scheme{n.CAIP2: scheme},
+		Funders:  map[string]call.Funder{n.CAIP2: scheme},
 		Settlers: map[string]call.Settler{n.CAIP2: worker}}, nil
 }
 

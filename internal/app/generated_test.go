@@ -35,6 +35,9 @@ func (u user) writes() []write {
 			if !ok || op["requestBody"] == nil || !strings.HasPrefix(path, "/api/v2/") || strings.HasSuffix(path, "/verify") || strings.HasSuffix(path, "/completions") {
 				continue
 			}
+			if security, _ := op["security"].([]any); len(security) > 0 && security[0].(map[string]any)["session"] != nil {
+				continue // no key may ask: a key's fields are not looked at
+			}
 			media, ok := op["requestBody"].(map[string]any)["content"].(map[string]any)["application/json"].(map[string]any)
 			if !ok {
 				continue // a file is read by its own rules

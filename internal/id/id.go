@@ -44,6 +44,8 @@ type (
 	Period string
 	// Export names one exported file: exp_…
 	Export string
+	// Member names one person who signs in: mem_…
+	Member string
 )
 
 // Source makes ids. It is safe for many goroutines; ids of one millisecond still sort in the order made.
@@ -111,6 +113,9 @@ func (s *Source) Period() Period { return Period(s.next("prd_")) }
 
 // Export makes a new export id.
 func (s *Source) Export() Export { return Export(s.next("exp_")) }
+
+// Member makes a new member id.
+func (s *Source) Member() Member { return Member(s.next("mem_")) }
 
 // Suffix is the 26 characters after an id's prefix, or "" if the text is not prefix_ULID.
 func Suffix(text string) string {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -46,12 +47,7 @@ func (s *Store) Books(ctx context.Context, q reconcile.Scope, asOf time.Time) (r
 
 // snapshot runs reads that must agree with one another.
 func (s *Store) snapshot(ctx context.Context, read func(tx *gorm.DB) error) error {
-	return s.tx(ctx, func(tx *gorm.DB) error {
-		if err := tx.Exec("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").Error; err != nil {
-			return err
-		}
-		return read(tx)
-	})
+	return s.db.WithContext(ctx).Transaction(read, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 }
 
 // namedWallet is a wallet that a tenant's prices or payments name.

@@ -60,7 +60,7 @@ func (h house) sale(t *testing.T, n int, at time.Time) (settlement.Payment, reco
 		Nonce: fmt.Sprintf("0x%064x", n), Signature: []byte{1}}
 	terms := settlement.Terms{TenantID: h.tenant, WorkflowID: "sold", Network: net, Asset: token, PayTo: purse, Amount: a.Value, Scheme: "exact"}
 	p := settlement.Claim(h.ids.Payment(), terms, a, e.ID, at, at.Add(time.Minute))
-	must(t, h.Open(t.Context(), call.Opening{Event: e, Payment: &p}))
+	must(t, h.Open(t.Context(), call.Opening{Event: e, Payment: &p, Funds: call.Funds{Balance: money.Atomic(1_000_000_000), At: at}}))
 	captured, m, err := p.Advance(settlement.Evidence{Kind: settlement.EvidenceCapture}, at)
 	must(t, err)
 	e.State, e.FinalizedAt, e.ReceiptStatus = meter.EventFinal, &at, "pending"
@@ -73,7 +73,7 @@ func (h house) sale(t *testing.T, n int, at time.Time) (settlement.Payment, reco
 	must(t, err)
 	included.ReceiptID = r.ReceiptID
 	must(t, h.Record(t.Context(), included, m, &r))
-	must(t, h.Deliver(t.Context(), call.Delivery{Tenant: h.tenant, EventID: e.ID, At: at, Bytes: 10, Whole: true}))
+	must(t, h.Deliver(t.Context(), call.Delivery{Tenant: h.tenant, EventID: e.ID, At: at, Bytes: 10, Whole: true, Earned: true}))
 	return included, x
 }
 
