@@ -54,7 +54,9 @@ type Hit struct {
 	Source   string     `json:"source"` // "budget" | "policy" | "key" | "request"
 	Scope    string     `json:"scope,omitempty"`
 	ObjectID string     `json:"object_id,omitempty"`
+	Rule     string     `json:"matched_rule,omitempty"`
 	Detail   string     `json:"detail"`
+	Shadow   bool       `json:"shadow,omitempty"` // it only watched: nothing was denied by it
 }
 
 // Decision is what may happen and why. Reservations are what Store.Open has to set aside, in budget id order.
@@ -81,7 +83,7 @@ func Decide(c Caller, q Quote, s Standing, now time.Time) Decision {
 			}
 		}
 	}
-	d.judgeModel(c, q, s)
+	d.judgeRules(c, q, s)
 	if limit := q.Request.MaxCost; limit != nil && (!q.Priced || q.WorstCase.USD.Cmp(*limit) > 0) {
 		d.hit(Hit{Code: "MAX_COST_PER_REQUEST_EXCEEDED", Source: "request", Detail: "the call may cost more than X-P402-Max-Cost-USD"})
 	}
@@ -90,8 +92,8 @@ func Decide(c Caller, q Quote, s Standing, now time.Time) Decision {
 			Detail: "the model has no known cost, so it cannot be sold"})
 	}
 	d.judgePlan(s, now)
-	if len(d.Hits) > 0 {
-		d.Verdict, d.Code = VerdictDeny, d.Hits[0].Code
+	if h, denied := d.deciding(); denied {
+		d.Verdict, d.Code = VerdictDeny, h.Code
 	} else if q.Workflow != nil {
 		d.Verdict = VerdictPay
 	}
@@ -107,6 +109,16 @@ func (d *Decision) judgePlan(s Standing, now time.Time) {
 	if s.Plan.State(now) == PlanCapped {
 		d.hit(Hit{Code: "PLAN_CAP_EXCEEDED", Source: "plan", Scope: "tenant", ObjectID: s.Plan.Plan.ID, Detail: "the plan's events of this month are used and its grace is over"})
 	}
+}
+
+// deciding is the first rule that denies.
+func (d *Decision) deciding() (Hit, bool) {
+	for _, h := range d.Hits {
+		if !h.Shadow {
+			return h, true
+		}
+	}
+	return Hit{}, false
 }
 
 func (d *Decision) hit(h Hit) { d.Hits = append(d.Hits, h) }
@@ -133,23 +145,21 @@ func (d *Decision) judgeBudget(b BudgetStanding, q Quote, now time.Time) {
 	}
 }
 
-func (d *Decision) judgeModel(c Caller, q Quote, s Standing) {
+func (d *Decision) judgeRules(c Caller, q Quote, s Standing) {
 	if !AllowsModel(c.AllowedModels, q.Request.Model) {
 		d.hit(Hit{Code: "MODEL_NOT_ALLOWED", Source: "key", Scope: "key", ObjectID: string(c.KeyID), Detail: "the key does not allow this model"})
 	}
 	for _, p := range s.Policies {
 		d.PolicyID, d.PolicyVer = p.ID, p.Version
-		if !AllowsModel(p.AllowedModels, q.Request.Model) {
-			d.hit(Hit{Code: "MODEL_NOT_ALLOWED", Source: "policy", Scope: "tenant", ObjectID: string(p.ID), Detail: "the policy does not allow this model"})
-		}
+		d.Hits = append(d.Hits, p.hits(c, q)...)
 	}
 }
 
 // Denied is the refusal a caller sees for a denied decision: 403, which no SDK retries and no wallet pays (D11).
 func (d Decision) Denied() *fault.Error {
 	why := "the call is not allowed"
-	if len(d.Hits) > 0 {
-		why = d.Hits[0].Detail
+	if h, denied := d.deciding(); denied {
+		why = h.Detail
 	}
 	return fault.New(fault.KindDenied, d.Code, why)
 }

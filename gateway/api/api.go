@@ -95,6 +95,8 @@ func (s *Surface) routes() []route {
 		{method: "GET", path: "/policies", scope: meter.ScopeControlRead, query: paging, do: s.listPolicies},
 		{method: "POST", path: "/policies", scope: meter.ScopeControlWrite, do: s.createPolicy},
 		{method: "GET", path: "/policies/:id", scope: meter.ScopeControlRead, do: s.onePolicy},
+		{method: "POST", path: "/policies/:id/stage", scope: meter.ScopeControlWrite, do: s.stagePolicy},
+		{method: "POST", path: "/policies/:id/enforce", scope: meter.ScopeControlWrite, do: s.enforcePolicy},
 		{method: "DELETE", path: "/policies/:id", scope: meter.ScopeControlWrite, do: s.retirePolicy},
 		{method: "GET", path: "/receipts", scope: meter.ScopeReceiptsRead, query: paging, do: s.listReceipts},
 		{method: "GET", path: "/receipts/:id", scope: meter.ScopeReceiptsRead, do: s.oneReceipt},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,10 +14,42 @@ import (
 )
 
 type policyBody struct {
-	Name  string `json:"name"`
-	Rules struct {
-		AllowedModels []string `json:"allowed_models"`
-	} `json:"rules"`
+	Name  string      `json:"name"`
+	State string      `json:"state"`
+	Rules meter.Rules `json:"rules"`
+}
+
+// check refuses by the field's name.
+func (b policyBody) check() error {
+	r := b.Rules
+	switch {
+	case len(b.Name) > maxName:
+		return invalid("name", "has more than 200 bytes")
+	case b.State != "" && b.State != string(meter.PolicyEnforced) && b.State != string(meter.PolicyShadow):
+		return invalid("state", "must be enforced or shadow")
+	case r.Empty():
+		return invalid("rules", "must hold at least one rule")
+	case r.MaxCostPerRequestUSD != nil && r.MaxCostPerRequestUSD.Sign() < 0:
+		return invalid("rules.max_cost_per_request_usd", "must not be negative")
+	case r.MaxInputTokens != nil && *r.MaxInputTokens < 0:
+		return invalid("rules.max_input_tokens", "must not be negative")
+	case r.MaxOutputTokens != nil && *r.MaxOutputTokens < 0:
+		return invalid("rules.max_output_tokens", "must not be negative")
+	}
+	for _, list := range []struct {
+		name   string
+		values []string
+	}{{"rules.allowed_models", r.AllowedModels}, {"rules.denied_models", r.DeniedModels}, {"rules.allowed_task_types", r.AllowedTaskTypes}} {
+		if err := checkModels(list.name, list.values); err != nil {
+			return err
+		}
+	}
+	for i, dim := range r.RequiredMetadata {
+		if !slices.Contains(meter.Dimensions(), dim) {
+			return invalid(fmt.Sprintf("rules.required_metadata[%d]", i), "must be one of "+strings.Join(meter.Dimensions(), ", "))
+		}
+	}
+	return nil
 }
 
 func (s *Surface) createPolicy(c *gin.Context, caller meter.Caller) (int, any, error) {
@@ -24,21 +57,19 @@ func (s *Surface) createPolicy(c *gin.Context, caller meter.Caller) (int, any, e
 	if err := decode(c, &b); err != nil {
 		return 0, nil, err
 	}
-	if len(b.Name) > maxName {
-		return 0, nil, invalid("name", "has more than 200 bytes")
-	}
-	if len(b.Rules.AllowedModels) == 0 {
-		return 0, nil, invalid("rules.allowed_models", "must name at least one model, or a prefix that ends in *")
-	}
-	if err := checkModels("rules.allowed_models", b.Rules.AllowedModels); err != nil {
+	if err := b.check(); err != nil {
 		return 0, nil, err
 	}
-	stored, err := s.Store.PutPolicy(c.Request.Context(), meter.Policy{TenantID: caller.TenantID, Name: b.Name, AllowedModels: b.Rules.AllowedModels})
-	return http.StatusCreated, gin.H{"object": "policy", "policy_id": stored, "name": b.Name, "state": "enforced"}, err
+	state := meter.PolicyEnforced
+	if b.State != "" {
+		state = meter.PolicyState(b.State)
+	}
+	stored, err := s.Store.PutPolicy(c.Request.Context(), meter.Policy{TenantID: caller.TenantID, Name: b.Name, State: state, Rules: b.Rules})
+	return http.StatusCreated, gin.H{"object": "policy", "policy_id": stored, "name": b.Name, "state": state}, err
 }
 
 func policyJSON(p meter.Policy) gin.H {
-	return gin.H{"object": "policy", "policy_id": p.ID, "name": p.Name, "version": p.Version, "rules": gin.H{"allowed_models": p.AllowedModels}, "state": "enforced"}
+	return gin.H{"object": "policy", "policy_id": p.ID, "name": p.Name, "version": p.Version, "rules": p.Rules, "state": p.State}
 }
 
 func (s *Surface) listPolicies(c *gin.Context, caller meter.Caller) (int, any, error) {
@@ -61,6 +92,25 @@ func (s *Surface) onePolicy(c *gin.Context, caller meter.Caller) (int, any, erro
 	all = slices.DeleteFunc(all, func(p meter.Policy) bool { return string(p.ID) != c.Param("id") })
 	p, err := found(all, err)
 	return http.StatusOK, policyJSON(p), err
+}
+
+// stagePolicy lets a policy only watch; enforcePolicy lets it deny. Both hold from the next call on.
+func (s *Surface) stagePolicy(c *gin.Context, caller meter.Caller) (int, any, error) {
+	return s.movePolicy(c, caller, meter.PolicyShadow)
+}
+
+func (s *Surface) enforcePolicy(c *gin.Context, caller meter.Caller) (int, any, error) {
+	return s.movePolicy(c, caller, meter.PolicyEnforced)
+}
+
+func (s *Surface) movePolicy(c *gin.Context, caller meter.Caller, to meter.PolicyState) (int, any, error) {
+	if err := decode(c, &struct{}{}); err != nil {
+		return 0, nil, err
+	}
+	if err := s.Store.MovePolicy(c.Request.Context(), caller.TenantID, id.Policy(c.Param("id")), to); err != nil {
+		return 0, nil, err
+	}
+	return s.onePolicy(c, caller)
 }
 
 func (s *Surface) retirePolicy(c *gin.Context, caller meter.Caller) (int, any, error) {

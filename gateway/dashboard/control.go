@@ -262,7 +262,7 @@ func (s *Surface) policies(r *request) error {
 	if err != nil {
 		return err
 	}
-	g := grid{Title: "Policies", Heads: heads("Policy", "Allowed models", "#Version", "#Denied, "+r.view.Span(), ""), Empty: "No policy is set: every model that a key allows may be used."}
+	g := grid{Title: "Policies", Heads: heads("Policy", "Rules", "#Version", "#Denied, "+r.view.Span(), ""), Empty: "No policy is set: every model that a key allows may be used."}
 	_, denied, err := s.Store.Summary(r.Request.Context(), with(r.view.filter(), "deny_code", "MODEL_NOT_ALLOWED"), "")
 	if err != nil {
 		return err
@@ -272,7 +272,7 @@ func (s *Surface) policies(r *request) error {
 		if name == "" {
 			name = string(q.ID)
 		}
-		row := []cell{{Text: name, Title: string(q.ID)}, text(strings.Join(q.AllowedModels, ", ")), num(strconv.Itoa(q.Version)),
+		row := []cell{{Text: name, Title: string(q.ID)}, text(ruleWords(q)), num(strconv.Itoa(q.Version)),
 			{Text: count(denied.Count), Num: true, Link: r.view.On("/app/events", "deny_code", "MODEL_NOT_ALLOWED")}, text("")}
 		if r.may(meter.ScopeControlWrite) {
 			row[4] = cell{Form: &form{Action: "/app/policies/" + string(q.ID) + "/retire", Label: "End", Confirm: "End this policy? What it denied is allowed from then on.", Class: "danger"}}
@@ -312,4 +312,32 @@ func plural(n int64, one string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%s %ss", count(n), one)
+}
+
+// ruleWords says a policy's rules in a line.
+func ruleWords(p meter.Policy) string {
+	r := p.Rules
+	var out []string
+	say := func(what string, list []string) {
+		if len(list) > 0 {
+			out = append(out, what+" "+strings.Join(list, ", "))
+		}
+	}
+	say("models:", r.AllowedModels)
+	say("not:", r.DeniedModels)
+	say("task types:", r.AllowedTaskTypes)
+	say("must name:", r.RequiredMetadata)
+	if r.MaxCostPerRequestUSD != nil {
+		out = append(out, "at most $"+r.MaxCostPerRequestUSD.String()+" a call")
+	}
+	if r.MaxInputTokens != nil {
+		out = append(out, fmt.Sprintf("at most %d tokens in", *r.MaxInputTokens))
+	}
+	if r.MaxOutputTokens != nil {
+		out = append(out, fmt.Sprintf("at most %d tokens out", *r.MaxOutputTokens))
+	}
+	if p.State == meter.PolicyShadow {
+		out = append(out, "(only watching)")
+	}
+	return strings.Join(out, "; ")
 }

@@ -168,7 +168,7 @@ func TestBadBodiesAreRefusedByField(t *testing.T) {
 		{name: "more events than there are numbers", path: budgets, body: `{"scope":{"type":"tenant"},"window":"day","limit_events":9223372036854775808}`, status: 400, code: "INVALID_INPUT", param: "limit_events"},
 		{name: "dollars in exponents", path: budgets, body: `{"scope":{"type":"tenant"},"window":"day","limit_usd":"1e400"}`, status: 400, code: "INVALID_INPUT", param: "limit_usd"},
 		{name: "a soft budget", path: budgets, body: `{"scope":{"type":"tenant"},"window":"day","limit_usd":"1","on_exceed":"warn"}`, status: 422, code: "BUDGET_UNSUPPORTED", param: "on_exceed"},
-		{name: "a policy without a rule", path: policies, body: `{"name":"p","rules":{}}`, status: 400, code: "INVALID_INPUT", param: "rules.allowed_models"},
+		{name: "a policy without a rule", path: policies, body: `{"name":"p","rules":{}}`, status: 400, code: "INVALID_INPUT", param: "rules"},
 		{name: "an empty model", path: policies, body: `{"name":"p","rules":{"allowed_models":["a",""]}}`, status: 400, code: "INVALID_INPUT", param: "rules.allowed_models[1]"},
 	})
 }

@@ -46,7 +46,8 @@ func (u user) objects() map[string]string {
 }
 
 // goodBodies is a body that each POST on an object would accept from its owner.
-var goodBodies = map[string]string{"/api/v2/meter/events/:id/outcome": `{"outcome":"failed"}`,
+var goodBodies = map[string]string{"/api/v2/policies/:id/stage": "{}", "/api/v2/policies/:id/enforce": "{}",
+	"/api/v2/meter/events/:id/outcome":              `{"outcome":"failed"}`,
 	"/api/v2/reconciliation/exceptions/:id/resolve": `{"state":"explained","by":"Mallory","note":"mine now"}`}
 
 var requestIDForm = regexp.MustCompile(`req_[0-9A-Z]{26}`)

@@ -112,7 +112,7 @@ func (v *vendors) List(ctx context.Context, c meter.Caller) ([]openai.Model, err
 	for _, name := range v.card.Names() {
 		allowed := meter.AllowsModel(c.AllowedModels, name)
 		for _, p := range policies {
-			allowed = allowed && meter.AllowsModel(p.AllowedModels, name)
+			allowed = allowed && p.Allows(name)
 		}
 		first, served := v.routing.first(c, name)
 		row, priced := v.card.LookupFor(first.prices(), at, name)

@@ -91,18 +91,18 @@ func (s *Store) Budgets(ctx context.Context, tenant id.Tenant) ([]meter.BudgetSt
 	return out, err
 }
 
-// Policies lists a tenant's enforced policies.
+// Policies lists a tenant's policies in force, also those that only watch.
 func (s *Store) Policies(ctx context.Context, tenant id.Tenant) ([]meter.Policy, error) {
 	var rows []struct {
-		ID, Name      string
-		Version       int
-		AllowedModels []byte
+		ID, Name, State string
+		Version         int
+		Rules           []byte
 	}
-	err := s.db.WithContext(ctx).Raw("SELECT id, name, version, allowed_models FROM policies WHERE tenant_id = ? AND retired_at IS NULL ORDER BY id", tenant).Scan(&rows).Error
+	err := s.db.WithContext(ctx).Raw("SELECT id, name, version, state, rules FROM policies WHERE tenant_id = ? AND retired_at IS NULL ORDER BY id", tenant).Scan(&rows).Error
 	out := make([]meter.Policy, 0, len(rows))
 	for _, r := range rows {
-		p := meter.Policy{ID: id.Policy(r.ID), TenantID: tenant, Name: r.Name, Version: r.Version}
-		if err := json.Unmarshal(r.AllowedModels, &p.AllowedModels); err != nil {
+		p := meter.Policy{ID: id.Policy(r.ID), TenantID: tenant, Name: r.Name, Version: r.Version, State: meter.PolicyState(r.State)}
+		if err := json.Unmarshal(r.Rules, &p.Rules); err != nil {
 			return nil, fmt.Errorf("policy %s: %w", r.ID, err)
 		}
 		out = append(out, p)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -145,16 +146,22 @@ func (s *Store) RetireBudget(ctx context.Context, tenant id.Tenant, budget id.Bu
 	return exactly(s.change(ctx, "UPDATE budgets SET retired_at = ? WHERE tenant_id = ? AND id = ? AND retired_at IS NULL", s.now(), tenant, budget), errNotFound)
 }
 
-// PutPolicy stores a new policy and returns its id.
+// PutPolicy stores a new policy and returns its id. A policy without a state is enforced.
 func (s *Store) PutPolicy(ctx context.Context, p meter.Policy) (id.Policy, error) {
-	models, err := json.Marshal(append([]string{}, p.AllowedModels...))
+	rules, err := json.Marshal(p.Rules)
 	if err != nil {
 		return "", err
 	}
 	p.ID = s.ids.Policy()
 	defer s.known.forget()
-	return p.ID, s.change(ctx, "INSERT INTO policies (id, tenant_id, name, version, allowed_models, created_at) VALUES (?, ?, ?, 1, ?, ?)",
-		p.ID, p.TenantID, p.Name, string(models), s.now()).Error
+	return p.ID, s.change(ctx, "INSERT INTO policies (id, tenant_id, name, version, state, rules, created_at) VALUES (?, ?, ?, 1, ?, ?, ?)",
+		p.ID, p.TenantID, p.Name, cmp.Or(p.State, meter.PolicyEnforced), string(rules), s.now()).Error
+}
+
+// MovePolicy lets a policy deny, or only watch.
+func (s *Store) MovePolicy(ctx context.Context, tenant id.Tenant, policy id.Policy, to meter.PolicyState) error {
+	defer s.known.forget()
+	return exactly(s.change(ctx, "UPDATE policies SET state = ?, version = version + 1 WHERE tenant_id = ? AND id = ? AND retired_at IS NULL", to, tenant, policy), errNotFound)
 }
 
 // RetirePolicy ends a policy.
