@@ -35,7 +35,7 @@ var rooms = []room{
 		why: "a price must be recomputable from its inputs for ever: no context, clock, network or chance"},
 	{folders: []string{"settlement"}, ours: with(leaves, "settlement/x402"), why: "states must be testable without a chain; meter and settlement never meet here"},
 	{folders: []string{"settlement/reconcile"}, ours: with(leaves, "settlement", "settlement/x402"), why: "matching must be testable without a chain"},
-	{folders: []string{"settlement/evm", "settlement/txmgr"}, ours: with(leaves, "settlement", "settlement/x402", "contracts"),
+	{folders: []string{"settlement/evm", "settlement/txmgr"}, ours: with(leaves, "settlement", "settlement/x402", "settlement/reconcile", "contracts"),
 		others: []string{"github.com/ethereum/go-ethereum", "github.com/holiman/uint256"}, why: "one side of the house speaks chain"},
 	{folders: []string{"internal/provider"}, ours: with(leaves, "meter"), others: []string{"github.com/tidwall/"}, why: "vendor quirks end here, never in prices"},
 	{folders: []string{"internal/provider/mock"}, others: []string{"github.com/tidwall/"}, why: "the mock is an outside server: it knows nothing of ours"},
