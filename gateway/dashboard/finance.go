@@ -190,8 +190,7 @@ func runGrid(list []reconRun) grid {
 	for _, x := range list {
 		whole := badge("yes", "good")
 		if !x.Complete {
-			whole = badge("no", "bad")
-			whole.Title = strings.Join(x.Missing, "; ")
+			whole = cell{Text: "no: " + strings.Join(x.Missing, "; "), Class: "bad"}
 		}
 		g.Rows = append(g.Rows, []cell{{Text: x.StartedAt.UTC().Format("2006-01-02 15:04:05"), Title: x.ID}, text(x.Since.UTC().Format("2006-01-02 15:04")), text(x.Until.UTC().Format("2006-01-02 15:04")),
 			num(count(x.Found)), num(count(x.New)), num(count(x.Cleared)), whole, {Text: short(x.Digest), Title: x.Digest}})
@@ -286,7 +285,7 @@ type periodPage struct {
 		OK     bool   `json:"ok"`
 		Detail string `json:"detail"`
 	}
-	Blocked    *string
+	Blocked    string // the refusal's code, "" when it can be closed
 	Open       int64
 	Statements []map[string]any
 	Refusal    string
@@ -325,7 +324,10 @@ func (s *Surface) showPeriod(r *request, refusal error) error {
 		if err := r.api(http.MethodPost, "/periods/"+url.PathEscape(name)+"/close", map[string]any{"by": r.signature(), "dry_run": true}, &dry); err != nil && refusal == nil {
 			refusal = err
 		}
-		p.Checklist, p.Blocked, p.Open = dry.Checklist, dry.Blocked, dry.Open
+		p.Checklist, p.Open = dry.Checklist, dry.Open
+		if dry.Blocked != nil {
+			p.Blocked = *dry.Blocked
+		}
 	}
 	status := http.StatusOK
 	if refusal != nil {

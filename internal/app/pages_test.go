@@ -28,7 +28,7 @@ var pageScopes = map[string]meter.Scope{
 	"GET /app/reconcile/:id": meter.ScopeFinanceRead, "POST /app/reconcile/:id": meter.ScopeFinanceWrite, "POST /app/periods": meter.ScopeFinanceRead,
 	"GET /app/periods/:id": meter.ScopeFinanceRead, "POST /app/periods/:id": meter.ScopeFinanceClose, "GET /app/exports": meter.ScopeExportRead,
 	"POST /app/exports": meter.ScopeExportRead,
-	"GET /app/plan": meter.ScopeMeterRead, "POST /app/plan": "",
+	"GET /app/plan":     meter.ScopeMeterRead, "POST /app/plan": "",
 }
 
 // form sends a form as a browser does.
