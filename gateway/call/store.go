@@ -31,6 +31,8 @@ type Store interface {
 	ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (e meter.Event, found bool, err error)
 	// Undelivered lists sold calls that are captured or collected, whose answer did not leave and whose hold has passed.
 	Undelivered(ctx context.Context, now time.Time, limit int) ([]settlement.Payment, error)
+	// WorkflowPrice reads one version of a workflow's price.
+	WorkflowPrice(ctx context.Context, tenant id.Tenant, workflowID string, version int) (meter.Price, error)
 	// Capture moves a payment from authorized to captured, before its call is closed; settlement.ErrMoved if somebody was first.
 	Capture(ctx context.Context, m settlement.Move) error
 	// Void moves a payment to voided, guarded by its state; DueRefund writes a refund that is owed.

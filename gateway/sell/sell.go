@@ -143,7 +143,7 @@ var page = template.Must(template.New("workflow").Parse(`<!doctype html>
 <h1>{{or .Name .WorkflowID}}</h1>
 <p>{{.Description}}</p>
 <dl>
-<dt>Price</dt><dd>{{.PriceUSD}} USDC a call</dd>
+<dt>Price</dt><dd>{{if eq .Scheme "upto"}}by use, at most {{end}}{{.PriceUSD}} USDC a call</dd>
 <dt>Network</dt><dd>{{.Network}}</dd>
 <dt>Paid to</dt><dd><code>{{.PayTo}}</code></dd>
 <dt>Address</dt><dd><code>POST {{.PaidURL}}</code></dd>

@@ -222,8 +222,13 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	worker := settlement.NewWorker(settlement.WorkerConfig{Network: n.CAIP2, Book: a.Store, Chain: &evm.Chain{Client: client}, Sender: sender, Scheme: scheme,
 		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.metrics.gas})
 	a.workers = append(a.workers, worker)
+	overPermit2, upto, err := evm.Permit2Ready(ctx, client)
+	if err != nil {
+		return nil, err
+	}
 	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
-		Assets:   map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet}},
+		Assets: map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet,
+			Permit2: overPermit2, Upto: upto, Facilitator: sender.Account()}},
 		Schemes:  map[string]settlement.Scheme{n.CAIP2: scheme},
 		Funders:  map[string]call.Funder{n.CAIP2: scheme},
 		Settlers: map[string]call.Settler{n.CAIP2: worker}}, nil
