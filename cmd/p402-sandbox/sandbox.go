@@ -192,7 +192,7 @@ func (s *sandbox) seed(ctx context.Context, base string) (ready, error) {
 		return ready{}, err
 	}
 	seller := devchain.Lookup("seller").Address
-	link, err := db.CreateSignInLink(ctx, demo, 24*time.Hour)
+	link, err := db.CreateSignInLink(ctx, demo, "", 24*time.Hour)
 	if err != nil {
 		return ready{}, err
 	}

@@ -12,7 +12,7 @@ import (
 
 func key(text string) *string { return &text }
 
-func cell(slot string, key *string, usd string) store.Cell {
+func place(slot string, key *string, usd string) store.Cell {
 	return store.Cell{Slot: slot, Key: key, Count: 1, CostUSD: money.MustUSD(usd)}
 }
 
@@ -23,10 +23,10 @@ func TestF1_TestF2_AChartsTableAddsUpToItsCells(t *testing.T) {
 	var cells []store.Cell
 	var want money.USD
 	for i, usd := range []string{"0.000000000000000001", "3", "2.5", "0.1", "7", "0.02", "1.5"} {
-		c := cell("2026-01-0"+string(rune('1'+i%3)), key(string(rune('a'+i))), usd)
+		c := place("2026-01-0"+string(rune('1'+i%3)), key(string(rune('a'+i))), usd)
 		cells, want = append(cells, c), want.Add(c.CostUSD)
 	}
-	cells = append(cells, cell("2026-01-02", nil, "0.25"))
+	cells = append(cells, place("2026-01-02", nil, "0.25"))
 	want = want.Add(money.MustUSD("0.25"))
 	c := stack("cost", []string{"2026-01-01", "2026-01-02", "2026-01-03"}, cells, func(*string) string { return "" })
 	var got money.USD

@@ -1,13 +1,13 @@
 package dashboard
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"p402.io/p402/internal/id"
 	"p402.io/p402/internal/store"
-	"p402.io/p402/meter"
 )
 
 // eventsPage is the spend ledger, line by line.
@@ -58,19 +58,14 @@ func baseURL(c *gin.Context) string {
 
 // outcome appends what a person thinks the work was worth.
 func (s *Surface) outcome(r *request) error {
-	ctx := r.Request.Context()
-	e, err := s.Store.Event(ctx, r.session.TenantID, r.Param("id"))
+	e, err := s.Store.Event(r.Request.Context(), r.session.TenantID, r.Param("id"))
 	if err != nil {
 		return err
 	}
-	o, err := meter.NewOutcome(meter.Outcome{Outcome: r.PostForm("outcome"), Source: "human_review", OutcomeType: "human_review"}, nil, s.Now())
-	if err != nil {
+	body := map[string]any{"outcome": r.PostForm("outcome"), "outcome_type": "human_review", "source": "human_review"}
+	if err := r.api(http.MethodPost, "/meter/events/"+string(e.ID)+"/outcome", body, nil); err != nil {
 		return err
 	}
-	o.EventID = e.ID
-	if _, _, _, err := s.Store.RecordOutcome(ctx, r.session.TenantID, o); err != nil {
-		return err
-	}
-	r.Redirect(303, "/app/events/"+string(e.ID)+"#outcome")
+	r.Redirect(http.StatusSeeOther, "/app/events/"+string(e.ID)+"#outcome")
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"math/big"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,10 @@ var funcs = template.FuncMap{
 	"label":   label,
 	"pct":     percent,
 	"margin":  marginPercent,
+	"cellOf":  func(c cell, csrf string) map[string]any { return map[string]any{"Cell": c, "CSRF": csrf} },
+	"gridOf":  func(g grid, csrf string) map[string]any { return map[string]any{"Grid": g, "CSRF": csrf} },
+	"addInt":  func(a, b int) int { return a + b },
+	"seg":     url.PathEscape,
 	"times20": func(n int) int { return 20 * n },
 }
 

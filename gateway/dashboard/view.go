@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"p402.io/p402/gateway"
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/store"
 	"p402.io/p402/meter"
@@ -114,7 +115,7 @@ func (s *Surface) modeOf(r *request) string {
 	if mode := r.Query("mode"); mode == modeLive || mode == modeTest {
 		return mode
 	}
-	if mode, err := r.Cookie(modeCookie); err == nil && (mode == modeLive || mode == modeTest) {
+	if mode, err := r.Cookie(gateway.ModeCookie); err == nil && (mode == modeLive || mode == modeTest) {
 		return mode
 	}
 	if r.session.HasLive {
