@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -26,12 +27,12 @@ func (s *Surface) budgets(r *request) error {
 		return err
 	}
 	slices.SortFunc(all, func(a, b meter.BudgetStanding) int { return strings.Compare(string(b.ID), string(a.ID)) })
-	g := grid{Title: "Budgets", Heads: heads("Budget", "For", "Window", "#Limit", "#Spent", "#Reserved", "#Left", "Used", "Begins anew", ""),
+	g := grid{Title: "Budgets", Heads: heads("Budget", "For", "Window", "#Limit", "#Spent", "#Reserved", "#Left", "Used", "#Projected", "Begins anew", ""),
 		Empty: "No budget is set: nothing limits what is spent. A hard budget is never passed, however many calls run at once."}
 	for _, b := range all {
-		row := []cell{linked(budgetName(b), r.view.onlyWindow("/app/budgets/"+string(b.ID))), text(strings.TrimSpace(b.Scope.Type + " " + b.Scope.ID)), text(string(b.Window))}
+		row := []cell{linked(budgetName(b), r.view.onlyWindow("/app/budgets/"+string(b.ID))), {Text: strings.TrimSpace(b.Scope.Type + " " + short(b.Scope.ID)), Title: b.Scope.ID}, text(string(b.Window))}
 		row = append(row, budgetUse(b)...)
-		row = append(row, text(anew(b.Window, s.Now())))
+		row = append(row, usdCell(projected(b, s.Now())), text(anew(b.Window, s.Now())))
 		if r.may(meter.ScopeControlWrite) {
 			row = append(row, cell{Form: &form{Action: "/app/budgets/" + string(b.ID) + "/retire", Label: "End", Confirm: "End this budget? It limits nothing from then on.", Class: "danger"}})
 		} else {
@@ -90,6 +91,23 @@ func used(share int) cell {
 	return c
 }
 
+// projected is what the window will have spent at its end if it goes on as it went so far; nil for a window without an end or
+// a limit in anything but dollars. It says nothing in a window's first hour.
+func projected(b meter.BudgetStanding, now time.Time) *money.USD {
+	start := b.Window.Start(now)
+	end := start.AddDate(0, 0, 1)
+	if b.Window == meter.WindowMonth {
+		end = start.AddDate(0, 1, 0)
+	}
+	passed := now.Sub(start)
+	if b.LimitUSD == nil || b.Window == meter.WindowTotal || passed < time.Hour {
+		return nil
+	}
+	rate := big.NewRat(int64(end.Sub(start)/time.Second), int64(passed/time.Second))
+	u := money.FromRat(rate.Mul(rate, b.Spent.USD.Rat()))
+	return &u
+}
+
 // anew is when a window's count begins again.
 func anew(w meter.Window, now time.Time) string {
 	start := w.Start(now)
@@ -130,7 +148,8 @@ func (s *Surface) budget(r *request) error {
 	if err != nil {
 		return err
 	}
-	c := burn(b, slots(unit, since, until), cells)
+	steps := slots(unit, since, until)
+	c := burn(b, steps, len(slots(unit, since, s.Now())), cells)
 	g := grid{Title: "This window", Heads: heads("#Limit", "#Spent", "#Reserved", "#Left", "Used", "Begins anew"), Rows: [][]cell{append(budgetUse(b), text(anew(b.Window, s.Now())))}}
 	p := gridPage{Heading: budgetName(b), Lead: "For " + strings.TrimSpace(b.Scope.Type+" "+b.Scope.ID) + ", every " + string(b.Window) + ". A call that would pass the limit is denied before it is made.",
 		Grids: []section{{Heading: "This window", Grid: g}}}
@@ -165,7 +184,8 @@ func burnWindow(b meter.BudgetStanding, now time.Time) (f store.Filter, since, u
 }
 
 // burn is the cost so far, slot by slot, under the limit's line.
-func burn(b meter.BudgetStanding, slots []string, cells []store.Cell) chart {
+// What is still to come, from slot number passed on, is left empty.
+func burn(b meter.BudgetStanding, slots []string, passed int, cells []store.Cell) chart {
 	sums := map[string]money.USD{}
 	for _, c := range cells {
 		sums[c.Slot] = sums[c.Slot].Add(c.CostUSD)
@@ -175,7 +195,7 @@ func burn(b meter.BudgetStanding, slots []string, cells []store.Cell) chart {
 		return c
 	}
 	var run money.USD
-	for _, slot := range slots {
+	for _, slot := range slots[:min(passed, len(slots))] {
 		run = run.Add(sums[slot])
 		c.Rows = append(c.Rows, chartRow{Label: slot, Cells: []money.USD{run}, Total: run})
 	}
@@ -197,7 +217,7 @@ func burn(b meter.BudgetStanding, slots []string, cells []store.Cell) chart {
 
 func (s *Surface) budgetForm(r *request) error {
 	p := newBudget()
-	p.Values = map[string]string{"scope_type": r.Query("scope_type"), "scope_id": r.Query("scope_id"), "window": "month"}
+	p.Values = map[string]string{"scope_type": cmp.Or(r.Query("scope_type"), "tenant"), "scope_id": r.Query("scope_id"), "window": "month"}
 	return r.show("New budget", "budget_form.html", false, p)
 }
 

@@ -28,7 +28,7 @@ func TestF1_TestF2_AChartsTableAddsUpToItsCells(t *testing.T) {
 	}
 	cells = append(cells, place("2026-01-02", nil, "0.25"))
 	want = want.Add(money.MustUSD("0.25"))
-	c := stack("cost", []string{"2026-01-01", "2026-01-02", "2026-01-03"}, cells, func(*string) string { return "" })
+	c := stack("cost", "Unattributed", []string{"2026-01-01", "2026-01-02", "2026-01-03"}, cells, func(*string) string { return "" })
 	var got money.USD
 	for _, row := range c.Rows {
 		var line money.USD
@@ -106,6 +106,12 @@ func TestAmountsKeepEveryDigitInTheTitle(t *testing.T) {
 	u := money.MustUSD("1234567.000000000000000001")
 	if full(u) != "$1,234,567.000000000000000001" || cash(u) != "$1,234,567.00" || cash(u.Neg()) != "−$1,234,567.00" || cash(money.MustUSD("0.0000412")) != "$0.000041" {
 		t.Errorf("%s, %s, %s", full(u), cash(u), cash(u.Neg()))
+	}
+	if got := percent(9999, 10000); got != "99.9 %" {
+		t.Errorf("not quite all reads %s", got)
+	}
+	if got := shareOf(money.MustUSD("0.0199"), money.MustUSD("0.02").Neg()); got != "−99.5 %" {
+		t.Errorf("a loss reads %s", got)
 	}
 	if marginPercent(&u, nil) != "–" || marginPercent(&u, &money.USD{}) != "–" {
 		t.Error("no revenue is no margin (F3)")

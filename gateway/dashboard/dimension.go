@@ -41,7 +41,7 @@ type section struct {
 const rowsShown = 100
 
 // dimensionTable is cost, revenue and worth by one dimension, with Unattributed, the rest and the total (F1, F2).
-func (s *Surface) dimensionTable(r *request, by, path string) (grid, store.Group, error) {
+func (s *Surface) dimensionTable(r *request, by string) (grid, store.Group, error) {
 	ctx, f := r.Request.Context(), r.view.filter()
 	rows, total, err := s.Store.Summary(ctx, f, by)
 	if err != nil {
@@ -60,8 +60,8 @@ func (s *Surface) dimensionTable(r *request, by, path string) (grid, store.Group
 	shown, left := bars(r.view, rows, total, by, rowsShown)
 	for _, b := range shown {
 		sp := tails[key0(b.Key)]
-		g.Rows = append(g.Rows, []cell{owned(b.Key, filterLink(r.view, path, by, b.Key)), num(count(b.Count)), usdCell(b.CostUSD), usdCell(b.RevenueUSD), usdCell(b.MarginUSD),
-			num(marginPercent(b.MarginUSD, b.RevenueUSD)), num(percent(b.Accepted, b.WithOutcome)), usdCell(per(b.CostUSD, b.Accepted)), num(count(sp.Failed)), num(count(sp.P95MS))})
+		g.Rows = append(g.Rows, []cell{owned(b), num(count(b.Count)), costCell(b.Group), usdCell(b.RevenueUSD), usdCell(b.MarginUSD),
+			num(marginPercent(b.MarginUSD, b.RevenueUSD)), num(percent(b.Accepted, b.WithOutcome)), usdCell(perAccepted(b.Group)), num(count(sp.Failed)), num(count(sp.P95MS))})
 	}
 	if left != nil {
 		g.Rows = append(g.Rows, []cell{{Text: fmt.Sprintf("%d more", left.Rows), Class: "none"}, num(count(left.Count)), usdCell(left.Cost), num(""), num(""), num(""), num(""), num(""), num(""), num("")})
@@ -82,7 +82,7 @@ func key0(key *string) string {
 }
 
 func (s *Surface) workflows(r *request) error {
-	g, _, err := s.dimensionTable(r, meter.DimWorkflow, "/app/events")
+	g, _, err := s.dimensionTable(r, meter.DimWorkflow)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (s *Surface) workflows(r *request) error {
 }
 
 func (s *Surface) customers(r *request) error {
-	g, total, err := s.dimensionTable(r, meter.DimCustomer, "/app/events")
+	g, total, err := s.dimensionTable(r, meter.DimCustomer)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (s *Surface) dimensions(r *request) error {
 	if !slices.Contains(dimensionTabs(), by) {
 		return badParameter("by", "is not a dimension of this page")
 	}
-	g, _, err := s.dimensionTable(r, by, "/app/events")
+	g, _, err := s.dimensionTable(r, by)
 	if err != nil {
 		return err
 	}
@@ -214,8 +214,8 @@ func (s *Surface) worthTable(r *request, by string) (grid, error) {
 	g := grid{Title: "Worth by " + label(by), Heads: heads(label(by), "#Calls", "#Without outcome", "#Coverage", "#Accepted", "#Cost per accepted"), Empty: "No call in this window."}
 	shown, left := bars(r.view, rows, total, by, 20)
 	for _, b := range shown {
-		g.Rows = append(g.Rows, []cell{owned(b.Key, filterLink(r.view, "/app/events", by, b.Key)), num(count(b.Count)), num(count(b.Count - b.WithOutcome)), num(percent(b.WithOutcome, b.Count)),
-			num(percent(b.Accepted, b.WithOutcome)), usdCell(per(b.CostUSD, b.Accepted))})
+		g.Rows = append(g.Rows, []cell{owned(b), num(count(b.Count)), num(count(b.Count - b.WithOutcome)), num(percent(b.WithOutcome, b.Count)),
+			num(percent(b.Accepted, b.WithOutcome)), usdCell(perAccepted(b.Group))})
 	}
 	if left != nil {
 		g.Note = fmt.Sprintf("%d more rows hold %s calls; narrow the filters to see them.", left.Rows, count(left.Count))
@@ -252,7 +252,7 @@ func (s *Surface) waste(r *request) error {
 	shown, left := bars(r.view, rows, total, meter.DimWorkflow, rowsShown)
 	for _, b := range shown {
 		sp := tails[key0(b.Key)]
-		g.Rows = append(g.Rows, []cell{owned(b.Key, filterLink(r.view, "/app/events", meter.DimWorkflow, b.Key)), usdCell(b.CostUSD), usdCell(b.RetryCostUSD), usdCell(sp.FailedUSD), usdCell(sp.Rejected), num(count(sp.Failed))})
+		g.Rows = append(g.Rows, []cell{owned(b), costCell(b.Group), usdCell(b.RetryCostUSD), usdCell(sp.FailedUSD), usdCell(sp.Rejected), num(count(sp.Failed))})
 	}
 	if left != nil {
 		g.Note = fmt.Sprintf("%d more rows.", left.Rows)

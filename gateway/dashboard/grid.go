@@ -1,5 +1,7 @@
 package dashboard
 
+import "p402.io/p402/internal/store"
+
 // grid is a table of a page: heads, rows of cells, and a foot that is the total.
 type grid struct {
 	Title string // for who cannot see it
@@ -61,10 +63,18 @@ func badge(s, class string) cell { return cell{Text: s, Badge: true, Class: clas
 
 func linked(s, to string) cell { return cell{Text: s, Link: to} }
 
-// owned is a row's name: a link, or Unattributed.
-func owned(key *string, link string) cell {
-	if key == nil {
-		return cell{Text: "Unattributed", Class: "none", Link: link}
+// owned is a row's name: a link, or what a row without a key is called.
+func owned(b bar) cell {
+	if b.None {
+		return cell{Text: b.Label, Class: "none", Link: b.Link}
 	}
-	return cell{Text: *key, Link: link}
+	return cell{Text: b.Label, Link: b.Link}
+}
+
+// costCell is what a group cost: unknown, not nothing, where no call of it has a price.
+func costCell(g store.Group) cell {
+	if costOf(g) == nil {
+		return cell{Text: "unknown", Title: "no price is known for these calls", Class: "warn", Num: true}
+	}
+	return usdCell(g.CostUSD)
 }
