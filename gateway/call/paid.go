@@ -73,6 +73,9 @@ func (r *Runner) sell(ctx context.Context, in Input, res Result, v run, out Sink
 	if done, res, err := r.known(ctx, in, res, terms, v, out); done {
 		return res, err
 	}
+	if err := r.notRepeated(ctx, &in); err != nil {
+		return res, err
+	}
 	auth, err := r.Sale.Schemes[terms.Network].Check(ctx, terms, *in.Payment)
 	if err != nil {
 		return res, r.refused(in, res.Quote, err)

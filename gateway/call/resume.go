@@ -49,6 +49,7 @@ func (r *Runner) resume(ctx context.Context, in Input, res Result, p settlement.
 		return res, err
 	}
 	in.Caller.Payer, in.Request.RetryOf = p.Authorization.Payer, string(p.EventID)
+	in.Request.IdempotencyKey = "" // it stands for the first run
 	e := r.openEvent(in, res.Quote, res.Decision, v.Provider)
 	e.Source, e.Decision, e.ReceiptStatus, e.WorkflowPrice = "sold", "receipt_reused", "reused", p.Terms.PriceVersion
 	res.Event = e

@@ -27,8 +27,9 @@ type Store interface {
 	Overdue(ctx context.Context, now time.Time, limit int) ([]Opening, error)
 	// PaymentFor finds the payment that an authorization already has, with its event's id; settlement.ErrNotFound if none.
 	PaymentFor(ctx context.Context, network, asset, payer, nonce string) (settlement.Payment, error)
-	// ByIdempotencyKey finds the event a key's Idempotency-Key made in the last 24 h; found is false if none.
-	ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (e meter.Event, found bool, err error)
+	// ByIdempotencyKey finds the event a key's Idempotency-Key made in the last 24 h, without an id if none. turn is what a new call of
+	// that key has to carry: of two that carry the same, Open refuses one.
+	ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (e meter.Event, turn int, err error)
 	// Undelivered lists sold calls that are captured or collected, whose answer did not leave and whose hold has passed.
 	Undelivered(ctx context.Context, now time.Time, limit int) ([]settlement.Payment, error)
 	// WorkflowPrice reads one version of a workflow's price.

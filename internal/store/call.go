@@ -271,14 +271,22 @@ func (s *Store) PaymentFor(ctx context.Context, network, asset, payer, nonce str
 // idempotencyKept is how long an Idempotency-Key is remembered (PRODUCT §1).
 const idempotencyKept = 24 * time.Hour
 
-// ByIdempotencyKey finds the event that a key's Idempotency-Key made.
-func (s *Store) ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (meter.Event, bool, error) {
+// ByIdempotencyKey finds the event that a key's Idempotency-Key made last, and whether the key still stands for it.
+func (s *Store) ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (e meter.Event, turn int, err error) {
 	var row struct {
-		ID, State string
+		ID, State       string
+		IdempotencyTurn int
+		EventTime       time.Time
 	}
-	res := s.db.WithContext(ctx).Raw("SELECT id, state FROM events WHERE tenant_id = ? AND key_id = ? AND idempotency_key = ? AND event_time > ? ORDER BY event_time DESC LIMIT 1",
-		tenant, key, idempotencyKey, s.now().Add(-idempotencyKept)).Scan(&row)
-	return meter.Event{ID: id.Event(row.ID), State: meter.EventState(row.State)}, res.RowsAffected > 0, res.Error
+	res := s.db.WithContext(ctx).Raw(`SELECT id, state, idempotency_turn, event_time FROM events WHERE tenant_id = ? AND key_id = ? AND idempotency_key = ?
+		ORDER BY idempotency_turn DESC LIMIT 1`, tenant, key, idempotencyKey).Scan(&row)
+	switch {
+	case res.Error != nil || res.RowsAffected == 0:
+		return e, 0, res.Error
+	case row.EventTime.After(s.now().Add(-idempotencyKept)):
+		e.ID, e.State = id.Event(row.ID), meter.EventState(row.State)
+	}
+	return e, row.IdempotencyTurn + 1, nil
 }
 
 // Undelivered lists sold calls' payments whose hold has passed without an answer, and for which no refund is due yet.
