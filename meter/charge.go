@@ -10,8 +10,8 @@ const (
 
 // TokenPrice is what a seller asks per million tokens, in US dollars.
 type TokenPrice struct {
-	InputUSD  money.USD `json:"input_usd_per_mtok" yaml:"input_usd_per_mtok"`
-	OutputUSD money.USD `json:"output_usd_per_mtok" yaml:"output_usd_per_mtok"`
+	InputUSD  money.USD `json:"input_per_mtok_usd" yaml:"input_per_mtok_usd"`
+	OutputUSD money.USD `json:"output_per_mtok_usd" yaml:"output_per_mtok_usd"`
 }
 
 // Variable reports whether what a run costs is known only once it has run; then AmountUSD is the most.

@@ -33,8 +33,8 @@ type priceBody struct {
 	Model     string    `json:"model"`
 	AmountUSD money.USD `json:"amount_usd"`
 	// What per_token asks per million tokens.
-	InputUSD  *money.USD `json:"input_usd_per_mtok"`
-	OutputUSD *money.USD `json:"output_usd_per_mtok"`
+	InputUSD  *money.USD `json:"input_per_mtok_usd"`
+	OutputUSD *money.USD `json:"output_per_mtok_usd"`
 	PayTo     string     `json:"payTo"`
 	Network   string     `json:"network"`
 	Scheme    string     `json:"scheme"`
@@ -97,9 +97,9 @@ func (s *Surface) price(b priceBody) (*meter.Price, error) {
 	case b.Model == meter.PricePerToken && b.Scheme != x402.SchemeUpto:
 		return nil, fault.Field(fault.KindImpossible, "PRICE_MODEL_UNSUPPORTED", "price.scheme", "a variable price needs upto")
 	case b.Model == meter.PricePerToken && (b.InputUSD == nil || b.OutputUSD == nil || b.InputUSD.Sign() < 0 || b.OutputUSD.Sign() < 0):
-		return nil, invalid("price.input_usd_per_mtok", "per_token needs it and output_usd_per_mtok, neither below 0")
+		return nil, invalid("price.input_per_mtok_usd", "per_token needs it and output_per_mtok_usd, neither below 0")
 	case b.Model == meter.PricePerCall && (b.InputUSD != nil || b.OutputUSD != nil):
-		return nil, invalid("price.input_usd_per_mtok", "is for per_token only")
+		return nil, invalid("price.input_per_mtok_usd", "is for per_token only")
 	case !known:
 		return nil, invalid("price.network", "must be a known network such as eip155:84532")
 	case b.AmountUSD.Sign() <= 0:
@@ -166,7 +166,7 @@ func workflowJSON(w meter.Workflow) gin.H {
 		out["price"] = gin.H{"version": p.Version, "model": p.Model, "amount_usd": p.AmountUSD, "payTo": p.PayTo, "network": p.Network, "asset": p.Asset,
 			"scheme": p.Scheme, "wait_for": p.WaitFor, "credit": p.Credit, "effective_from": p.EffectiveFrom}
 		if t := p.PerToken; t != nil {
-			out["price"].(gin.H)["input_usd_per_mtok"], out["price"].(gin.H)["output_usd_per_mtok"] = t.InputUSD, t.OutputUSD
+			out["price"].(gin.H)["input_per_mtok_usd"], out["price"].(gin.H)["output_per_mtok_usd"] = t.InputUSD, t.OutputUSD
 		}
 	}
 	return out
