@@ -117,3 +117,20 @@ func TestAmountsKeepEveryDigitInTheTitle(t *testing.T) {
 		t.Error("no revenue is no margin (F3)")
 	}
 }
+
+// A cell that a spreadsheet would run is text to it, and a number stays one (F12).
+func TestF12_CellsOfAFileAreInert(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"=1+1": "'=1+1", "+49": "'+49", "-x": "'-x", "@sum": "'@sum", "\tx": "'\tx", `"x`: `'"x`, "-0.5": "-0.5", "a=b": "a=b", "": ""} {
+		if got := inert(in); got != want {
+			t.Errorf("%q becomes %q", in, got)
+		}
+	}
+	u := money.MustUSD("1234.000000000000000001")
+	if got := exact(usdCell(&u)); got != "1234.000000000000000001" {
+		t.Errorf("an amount in a file is %s", got)
+	}
+	if got := exact(usdCell((*money.USD)(nil))); got != "" {
+		t.Errorf("no amount in a file is %q", got)
+	}
+}

@@ -24,6 +24,7 @@ type gridPage struct {
 	First   string
 	Saved   string
 	Refusal string
+	CSV     string // the address of the first grid as a file
 }
 
 type tab struct {

@@ -3,6 +3,8 @@ package dashboard
 import (
 	"crypto/subtle"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -59,8 +61,22 @@ func (s *Surface) serve(rt route) gin.HandlerFunc {
 
 // show renders a page for the visitor.
 func (r *request) show(title, template string, filters bool, body any) error {
+	if p, ok := body.(gridPage); ok && len(p.Grids) > 0 {
+		if r.Query("format") == "csv" {
+			return r.sheet(strings.ToLower(title), p.Grids[:1])
+		}
+		p.CSV = withFormat(r.Request.URL)
+		body = p
+	}
 	r.s.render(r.Context, http.StatusOK, r.page(title, template, filters, body))
 	return nil
+}
+
+// withFormat is this very page as CSV.
+func withFormat(at *url.URL) string {
+	q := at.Query()
+	q.Set("format", "csv")
+	return at.Path + "?" + q.Encode()
 }
 
 func (r *request) page(title, template string, filters bool, body any) page {

@@ -83,6 +83,11 @@ func (s *Surface) readView(r *request) (view, error) {
 			continue // an empty field of a form is no filter
 		}
 		switch {
+		case name == "format":
+			if value != "csv" {
+				return v, badParameter(name, "must be csv")
+			}
+			continue
 		case name == "mode":
 			if value != modeLive && value != modeTest {
 				return v, badParameter(name, "must be live or test")
