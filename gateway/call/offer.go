@@ -103,15 +103,17 @@ func (r *Runner) offer(in Input, q meter.Quote, reason string) (*Offer, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Offer{Terms: ways[0], Reason: reason, Extensions: r.extensions(ways)}
+	o := &Offer{Terms: ways[0], Reason: reason}
 	for _, terms := range ways {
+		terms.Description = "" // it says nothing about the payment, and headers are short
 		seal, err := sealer{r.Sale.SealKey}.Seal(terms)
 		if err != nil {
 			return nil, err
 		}
 		o.Ways = append(o.Ways, Way{Terms: terms, Seal: seal})
 	}
-	return o, nil
+	o.Extensions, err = r.extensions(ways)
+	return o, err
 }
 
 // ways is every way in which a workflow can be paid. Wallets take the first they know: exact over EIP-3009 comes before exact over
@@ -143,15 +145,6 @@ func (r *Runner) ways(in Input, q meter.Quote) ([]settlement.Terms, error) {
 		ways = append(ways, terms)
 	}
 	return ways, nil
-}
-
-// extensions is what an offer supports beside. Who pays over Permit2 for the first time may approve it by a signature that we
-// bring to the chain with the payment.
-func (r *Runner) extensions(ways []settlement.Terms) map[string]json.RawMessage {
-	if ways[len(ways)-1].TransferMethod != settlement.MethodPermit2 {
-		return nil
-	}
-	return map[string]json.RawMessage{x402.ExtensionEIP2612Gas: x402.OfferEIP2612Gas()}
 }
 
 // accepted is the terms that a payment takes up. A v2 client echoes our seal: it opens to terms that must match what
@@ -190,7 +183,7 @@ func (r *Runner) accepted(in Input, q meter.Quote) (settlement.Terms, error) {
 	if !x402.Accepts(Way{Terms: terms, Seal: extra.Seal}.Requirements(), *p.Accepted) {
 		return settlement.Terms{}, refuse(reasonNoMatch)
 	}
-	if x402.MismatchExtensions(r.extensions([]settlement.Terms{terms}), p.Extensions) != "" {
+	if x402.MismatchExtensions(advertised([]settlement.Terms{terms}), p.Extensions) != "" {
 		return settlement.Terms{}, refuse(string(x402.ReasonExtensionEcho))
 	}
 	if r.Now().After(terms.ExpiresAt) {

@@ -43,6 +43,8 @@ type Sale struct {
 	AwaitFor time.Duration
 	// Holder claims and gives up the right to answer for a payment.
 	Holder Holder
+	// Signer signs offers and receipts; nil leaves the extension out.
+	Signer Signer
 }
 
 // Holder moves a payment's hold, guarded by its present value: who moves it owns the answer. False: somebody was first.
@@ -80,6 +82,13 @@ func (r *Runner) sell(ctx context.Context, in Input, res Result, v run, out Sink
 	if err != nil {
 		return res, r.refused(in, res.Quote, err)
 	}
+	name, err := x402.PaymentIdentifier(in.Payment.Extensions)
+	if err != nil {
+		return res, r.refused(in, res.Quote, err)
+	}
+	if done, res, err := r.named(ctx, in, res, terms, auth.Payer, name, v, out); done {
+		return res, err
+	}
 	in.Caller.Payer = auth.Payer
 	if in.Caller.KeyID == "" {
 		in.Request.Attribution.Dimensions[meter.DimCustomer] = auth.Payer
@@ -87,7 +96,7 @@ func (r *Runner) sell(ctx context.Context, in Input, res Result, v run, out Sink
 	event := r.openEvent(in, res.Quote, res.Decision, v.Provider)
 	event.Source, event.Decision, event.ReceiptStatus, event.WorkflowPrice = "sold", "settlement_required", "required", terms.PriceVersion
 	res.Event = event
-	payment, err := r.claim(ctx, in, &res, terms, auth)
+	payment, err := r.claim(ctx, in, &res, terms, auth, name)
 	if err != nil {
 		return res, err
 	}
@@ -192,7 +201,7 @@ func (r *Runner) unpaid(ctx context.Context, res Result, t *try, held []provider
 
 func (r *Runner) answerPaid(ctx context.Context, res Result, p settlement.Payment, t *try, held []provider.Frame, out Sink) (Result, error) {
 	head := r.head(res, t)
-	head.Payment = &p
+	head.Payment, head.Extensions = &p, r.receipt(p)
 	if p.State != settlement.StateCaptured { // on credit it is still on its way
 		head.Event.ReceiptStatus, head.Event.Decision = "settled", "settled"
 	}

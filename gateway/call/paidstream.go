@@ -43,7 +43,7 @@ func (r *Runner) streamPaid(ctx context.Context, res Result, t *try, o order, ou
 	}
 	res.Started = true
 	head := r.head(res, t)
-	if head.Payment = &o.Payment; !onCredit {
+	if head.Payment, head.Extensions = &o.Payment, r.receipt(o.Payment); !onCredit {
 		head.Event.ReceiptStatus, head.Event.Decision = "settled", "settled"
 	}
 	gone := out.Start(head) != nil

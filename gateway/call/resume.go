@@ -21,25 +21,37 @@ func (r *Runner) known(ctx context.Context, in Input, res Result, terms settleme
 	case p.State == settlement.StateVoided:
 		return false, res, nil
 	}
+	if p.Terms.RequestDigest != in.Request.Digest || !in.Payment.SignedAs(p.Authorization.Signature) {
+		return true, res, replayed(p)
+	}
+	res, err = r.again(ctx, in, res, p, v, out)
+	return true, res, err
+}
+
+func replayed(p settlement.Payment) error {
 	replay := settlement.ErrAuthorizationUsed.With("payment_id", p.ID)
 	if p.ReceiptID != "" {
 		replay = replay.With("receipt_id", p.ReceiptID)
 	}
+	return replay
+}
+
+// again is a payer who comes back with a payment for the same request: its run, if it was paid for and never answered.
+func (r *Runner) again(ctx context.Context, in Input, res Result, p settlement.Payment, v run, out Sink) (Result, error) {
 	now := r.Now()
-	if p.Terms.RequestDigest != in.Request.Digest || p.State == settlement.StateLost || p.HoldUntil.After(now) {
-		return true, res, replay
+	if p.State == settlement.StateLost || p.HoldUntil.After(now) {
+		return res, replayed(p)
 	}
 	if p.State == settlement.StateAuthorized { // its call is gone; once the sweeper has voided the claim it can be made again
-		return true, res, &PaymentPending{Payment: p}
+		return res, &PaymentPending{Payment: p}
 	}
 	// The hold is over and Deliver did not end it for ever: the answer never left. Who moves the hold serves it.
-	held, err := r.Sale.Holder.Hold(ctx, p.ID, p.HoldUntil, now.Add(r.CallTimeout+r.CloseGrace))
-	if err != nil || !held {
-		return true, res, replay
+	until := now.Add(r.CallTimeout + r.CloseGrace)
+	if held, err := r.Sale.Holder.Hold(ctx, p.ID, p.HoldUntil, until); err != nil || !held {
+		return res, replayed(p)
 	}
-	p.HoldUntil = now.Add(r.CallTimeout + r.CloseGrace)
-	res, err = r.resume(ctx, in, res, p, v, out)
-	return true, res, err
+	p.HoldUntil = until
+	return r.resume(ctx, in, res, p, v, out)
 }
 
 // resume gives a payer the run that an earlier call took payment for and could not answer.

@@ -4,6 +4,7 @@ package call
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -70,7 +71,9 @@ type Head struct {
 	Event    meter.Event       // final for a plain answer, still open for a stream
 	Decision meter.Decision
 	Payment  *settlement.Payment
-	Provider string
+	// Extensions is what the settlement's answer carries beside, by key.
+	Extensions map[string]json.RawMessage
+	Provider   string
 }
 
 // Sink is where the answer goes. Each Frame is flushed by the time it returns. An error means that the client is gone.

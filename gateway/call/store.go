@@ -27,6 +27,8 @@ type Store interface {
 	Overdue(ctx context.Context, now time.Time, limit int) ([]Opening, error)
 	// PaymentFor finds the payment that an authorization already has, with its event's id; settlement.ErrNotFound if none.
 	PaymentFor(ctx context.Context, network, asset, payer, nonce string) (settlement.Payment, error)
+	// PaymentNamed finds the payment, not voided, that a payer has given a name to; settlement.ErrNotFound if none.
+	PaymentNamed(ctx context.Context, seller id.Tenant, workflowID, payer, name string) (settlement.Payment, error)
 	// ByIdempotencyKey finds the event a key's Idempotency-Key made in the last 24 h, without an id if none. turn is what a new call of
 	// that key has to carry: of two that carry the same, Open refuses one.
 	ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (e meter.Event, turn int, err error)

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -27,7 +28,7 @@ func (s *Surface) refuse(c *gin.Context, err error) {
 		c.Header("Retry-After", "5")
 		s.settlementFailed(c, http.StatusServiceUnavailable, pending.Payment, string(settlement.ErrPending.Code), settlement.ErrPending.Message)
 	case errors.As(err, &unserved):
-		if headerErr := paidHeaders(c.Writer.Header(), unserved.Payment); headerErr != nil {
+		if headerErr := paidHeaders(c.Writer.Header(), unserved.Payment, nil); headerErr != nil {
 			s.Log.WarnContext(c.Request.Context(), "payment header not written", "payment_id", unserved.Payment.ID, "err", headerErr)
 		}
 		gateway.Fail(c, s.Log, unserved.Refusal())
@@ -66,7 +67,7 @@ func (s *Surface) challenge(c *gin.Context, o *call.Offer) {
 }
 
 func (s *Surface) settlementFailed(c *gin.Context, status int, p settlement.Payment, code, message string) {
-	name, text, err := settlementHeader(p)
+	name, text, err := settlementHeader(p, nil)
 	if err != nil {
 		gateway.Fail(c, s.Log, err)
 		return
@@ -78,8 +79,8 @@ func (s *Surface) settlementFailed(c *gin.Context, status int, p settlement.Paym
 }
 
 // paidHeaders writes a collected payment's headers, in the version the payer spoke.
-func paidHeaders(h http.Header, p settlement.Payment) error {
-	name, text, err := settlementHeader(p)
+func paidHeaders(h http.Header, p settlement.Payment, extensions map[string]json.RawMessage) error {
+	name, text, err := settlementHeader(p, extensions)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func paidHeaders(h http.Header, p settlement.Payment) error {
 
 // settlementHeader is what became of a payment. A success is one that is in a block; what is on its way is pending, with
 // its hash if it has one.
-func settlementHeader(p settlement.Payment) (name, text string, err error) {
+func settlementHeader(p settlement.Payment, extensions map[string]json.RawMessage) (name, text string, err error) {
 	name, network := x402.HeaderPaymentResponse, p.Terms.Network
 	if p.Authorization.X402Version == 1 {
 		name = x402.HeaderXPaymentResponse
@@ -99,7 +100,7 @@ func settlementHeader(p settlement.Payment) (name, text string, err error) {
 			network = v1
 		}
 	}
-	answer := x402.SettlementResponse{Transaction: p.Evidence.TxHash, Network: network, Payer: p.Authorization.Payer}
+	answer := x402.SettlementResponse{Transaction: p.Evidence.TxHash, Network: network, Payer: p.Authorization.Payer, Extensions: extensions}
 	switch p.State {
 	case settlement.StateIncluded, settlement.StateFinal:
 		answer.Success, answer.Amount = true, p.Amount.String()

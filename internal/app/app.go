@@ -236,7 +236,7 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	if err != nil {
 		return nil, err
 	}
-	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
+	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store, Signer: issuer,
 		Assets: map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet,
 			Permit2: overPermit2, Upto: upto, Facilitator: sender.Account()}},
 		Schemes:  map[string]settlement.Scheme{n.CAIP2: scheme},

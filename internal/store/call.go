@@ -130,6 +130,8 @@ func (s *Store) openAlone(ctx context.Context, o call.Opening) error {
 	switch {
 	case violates(err, "payments_authorization"):
 		return settlement.ErrAuthorizationUsed
+	case violates(err, "payments_identifier"):
+		return fault.New(fault.KindConflict, "PAYMENT_ID_CONFLICT", "a payment with this identifier is on its way")
 	case violates(err, "events_by_idempotency"):
 		return fault.New(fault.KindConflict, "IDEMPOTENCY_IN_PROGRESS", "a call with this Idempotency-Key is running or was run")
 	}
@@ -266,6 +268,11 @@ func (s *Store) Orphan(ctx context.Context) error {
 // PaymentFor finds an authorization's payment; a voided one only if there is no other.
 func (s *Store) PaymentFor(ctx context.Context, network, asset, payer, nonce string) (settlement.Payment, error) {
 	return s.ByAuthorization(ctx, network, asset, payer, nonce)
+}
+
+// PaymentNamed finds the payment that a payer has named.
+func (s *Store) PaymentNamed(ctx context.Context, seller id.Tenant, workflowID, payer, name string) (settlement.Payment, error) {
+	return s.payment(ctx, "tenant_id = ? AND terms ->> 'WorkflowID' = ? AND lower(payer) = lower(?) AND identifier = ? AND state <> 'voided'", seller, workflowID, payer, name)
 }
 
 // idempotencyKept is how long an Idempotency-Key is remembered (PRODUCT §1).
