@@ -237,12 +237,22 @@ func (r *Runner) await(ctx context.Context, p settlement.Payment) (settlement.Pa
 	return got, r.giveUp(ctx, p)
 }
 
+// pending tells a payer that its payment is on its way, with the transaction to look for.
+func (r *Runner) pending(ctx context.Context, p settlement.Payment) error {
+	hash, err := r.Store.SentAs(context.WithoutCancel(ctx), p.ID)
+	if err != nil {
+		r.Log.WarnContext(ctx, "transaction of a pending payment not read", "payment_id", p.ID, "err", err)
+	}
+	p.Evidence.TxHash = hash
+	return &PaymentPending{Payment: p}
+}
+
 // giveUp ends the wait of a call. The void and the worker's Stage exclude each other: both leave captured, once.
 func (r *Runner) giveUp(ctx context.Context, p settlement.Payment) error {
 	if r.voided(ctx, p, "out_of_time") {
 		return settlement.ErrChainUnavailable.With("payment", "nothing was collected; the payment is void")
 	}
-	return r.release(ctx, p, &PaymentPending{Payment: p})
+	return r.release(ctx, p, r.pending(ctx, p))
 }
 
 // refused turns a failed check into a fresh offer with the protocol's reason; a chain that cannot be read is no

@@ -41,6 +41,10 @@ type Store interface {
 	// Void moves a payment to voided, guarded by its state; DueRefund writes a refund that is owed.
 	Void(ctx context.Context, m settlement.Move) error
 	DueRefund(ctx context.Context, p settlement.Payment, reason string, now time.Time) error
+	// UseRefund takes a due refund back for a later run; settlement.ErrRefundOver if it was paid or waived.
+	UseRefund(ctx context.Context, p settlement.Payment, now time.Time) error
+	// SentAs is the hash of the transaction last signed for a payment, "" if nothing was.
+	SentAs(ctx context.Context, paymentID id.Payment) (string, error)
 }
 
 // Opening is what is known before the vendor is called.

@@ -299,7 +299,7 @@ func (s *Store) ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.K
 // Undelivered lists sold calls' payments whose hold has passed without an answer, and for which no refund is due yet.
 func (s *Store) Undelivered(ctx context.Context, now time.Time, limit int) ([]settlement.Payment, error) {
 	return s.payments(ctx, `source = 'call' AND delivered_at IS NULL AND hold_until < ? AND state IN ('authorized', 'captured', 'included', 'final')
-		AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = payments.id)
+		AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = payments.id AND r.state <> 'used')
 		AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = payments.event_id AND e.state = 'intent')
 		ORDER BY hold_until LIMIT ?`, now, limit)
 }
@@ -312,18 +312,6 @@ func (s *Store) Capture(ctx context.Context, m settlement.Move) error {
 // Void moves a payment to voided.
 func (s *Store) Void(ctx context.Context, m settlement.Move) error {
 	return s.tx(ctx, func(tx *gorm.DB) error { return move(tx, m) })
-}
-
-// DueRefund writes a refund that is owed; a second one for the payment changes nothing.
-func (s *Store) DueRefund(ctx context.Context, p settlement.Payment, reason string, now time.Time) error {
-	return s.tx(ctx, func(tx *gorm.DB) error {
-		res := tx.Exec("INSERT INTO refunds (id, tenant_id, payment_id, amount_atomic, state, reason, due_at) VALUES (?, ?, ?, ?, 'due', ?, ?) ON CONFLICT (payment_id) DO NOTHING",
-			s.ids.Refund(), p.TenantID, p.ID, p.Amount, reason, now)
-		if res.Error != nil || res.RowsAffected == 0 {
-			return res.Error
-		}
-		return post(tx, p.TenantID, "refund:"+string(p.ID), journal.Move(journal.AccountRevenue, journal.AccountRefundsPayable, p.Amount.USD(), reason), now)
-	})
 }
 
 // Hold moves a payment's hold from a known value; false if somebody moved it first or the answer has left.
