@@ -44,7 +44,7 @@ func (s *Surface) serve(rt route) gin.HandlerFunc {
 			return
 		}
 		if c.Request.Method == http.MethodPost {
-			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxForm)
+			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, max(maxForm, rt.maxForm))
 			if subtle.ConstantTimeCompare([]byte(c.PostForm("csrf")), []byte(r.session.CSRF)) != 1 {
 				r.say(http.StatusForbidden, "That form is out of date", "Go back, reload the page and try again.")
 				return
