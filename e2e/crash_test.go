@@ -75,6 +75,14 @@ func startLoad(t *testing.T, box *sandbox, facts, stop string) *exec.Cmd {
 	if err := os.WriteFile(facts, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	ready, err := os.ReadFile(box.readyPath) // its own copy: the file is gone while the sandbox is down, and key and address stay
+	if err != nil {
+		t.Fatal(err)
+	}
+	readyPath := filepath.Join(box.dir, "load-ready.json")
+	if err := os.WriteFile(readyPath, ready, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	out, err := os.Create(filepath.Join(box.dir, "load.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +91,7 @@ func startLoad(t *testing.T, box *sandbox, facts, stop string) *exec.Cmd {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "node", "load.mjs")
-	cmd.Env = append(os.Environ(), "READY="+box.readyPath, "OUT="+facts, "STOP="+stop)
+	cmd.Env = append(os.Environ(), "READY="+readyPath, "OUT="+facts, "STOP="+stop)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

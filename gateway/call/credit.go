@@ -40,7 +40,7 @@ var (
 
 // claim makes the payment and opens the call with it. A call on credit whose limit is reached is served all the same, as one
 // that waits for its payment; a balance that earlier claims use up is refused, or one balance would buy many runs (A115).
-func (r *Runner) claim(ctx context.Context, in Input, res *Result, t settlement.Terms, a settlement.Authorization) (settlement.Payment, error) {
+func (r *Runner) claim(ctx context.Context, in Input, res *Result, t settlement.Terms, a settlement.Authorization, name string) (settlement.Payment, error) {
 	funds := Funds{At: r.Now()} // before the reading: what moves meanwhile counts twice rather than not at all
 	var err error
 	if funds.Balance, err = r.Sale.Funders[t.Network].Funds(ctx, t.Asset, a.Payer); err != nil {
@@ -55,6 +55,7 @@ func (r *Runner) claim(ctx context.Context, in Input, res *Result, t settlement.
 	}
 	for {
 		p := settlement.Claim(r.IDs.Payment(), t, a, res.Event.ID, r.Now(), res.Event.Deadline)
+		p.Identifier = name
 		o := Opening{Event: res.Event, Reservations: res.Decision.Reservations, Payment: &p, Funds: funds}
 		if t.WaitFor == settlement.WaitAuthorized {
 			o.Credit = credit

@@ -29,7 +29,7 @@ func (s *Sink) Start(h call.Head) error {
 	Describe(header, call.Result{Event: h.Event, Decision: h.Decision})
 	s.stream = h.Stream
 	if h.Payment != nil {
-		if err := paidHeaders(header, *h.Payment); err != nil {
+		if err := paidHeaders(header, *h.Payment, h.Extensions); err != nil {
 			return err
 		}
 	}

@@ -172,6 +172,9 @@ func TestFacilitatorRefusals(t *testing.T) {
 			badInput{name: path + ": not JSON", path: path, body: "hello", status: 400, code: "INVALID_INPUT"},
 			badInput{name: path + ": no payload", path: path, body: `{"x402Version":2,"paymentRequirements":{}}`, status: 400, code: "INVALID_INPUT"},
 			badInput{name: path + ": no requirements", path: path, body: `{"x402Version":2,"paymentPayload":{}}`, status: 400, code: "INVALID_INPUT"},
+			badInput{name: path + ": a name twice", path: path, body: `{"x402Version":2,"x402Version":1,"paymentPayload":{},"paymentRequirements":{}}`, status: 400, code: "INVALID_INPUT"},
+			badInput{name: path + ": a name twice inside", path: path, body: `{"x402Version":2,"paymentPayload":{"payload":{"signature":"0x","signature":"0x00"}},"paymentRequirements":{}}`, status: 400, code: "INVALID_INPUT", param: "paymentPayload.payload"},
+			badInput{name: path + ": a name in two cases", path: path, body: `{"x402Version":2,"paymentPayload":{},"paymentRequirements":{},"PaymentRequirements":{}}`, status: 400, code: "INVALID_INPUT"},
 			badInput{name: path + ": an unknown version", path: path, body: `{"x402Version":7,"paymentPayload":{},"paymentRequirements":{}}`, status: 400, code: "INVALID_INPUT", param: "x402Version"},
 			badInput{name: path + ": too large", path: path, body: `{"x402Version":2,"a":"` + strings.Repeat("x", 1<<20) + `"}`, status: 413, code: "BODY_TOO_LARGE"},
 		)

@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"p402.io/p402/gateway/call"
+	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
+	"p402.io/p402/internal/store"
+	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
 )
 
@@ -68,5 +71,55 @@ func TestA114_CreditIsBoundedPerPayerAndInAll(t *testing.T) {
 	}
 	if passed, _, _ := h.claims(t, 5, "0xb4", settlement.WaitIncluded, rich, nil); passed != 5 {
 		t.Errorf("%d of 5 that wait for their payment passed", passed)
+	}
+}
+
+// TestD21_AnIdempotencyKeyStartsAnewAfterADay, once: of calls that start it anew together one passes.
+func TestD21_AnIdempotencyKeyStartsAnewAfterADay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	_, key, err := h.CreateKey(t.Context(), store.NewKey{TenantID: h.tenant, Name: "k", Scopes: meter.AllScopes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyed := func(at time.Time, turn int) error {
+		e := h.event()
+		e.KeyID, e.IdempotencyKey, e.IdempotencyTurn, e.EventTime = key.ID, "order-7", turn, at
+		return h.Open(t.Context(), call.Opening{Event: e})
+	}
+	standing := func() (meter.Event, int) {
+		e, turn, err := h.ByIdempotencyKey(t.Context(), h.tenant, key.ID, "order-7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e, turn
+	}
+	if e, turn := standing(); e.ID != "" || turn != 0 {
+		t.Fatalf("a key nobody used: %s, turn %d", e.ID, turn)
+	}
+	if err := keyed(clock().Add(-24*time.Hour-time.Second), 0); err != nil {
+		t.Fatal(err)
+	}
+	e, turn := standing()
+	if e.ID != "" || turn != 1 {
+		t.Fatalf("a day later it still stands for %s, turn %d", e.ID, turn)
+	}
+	var passed atomic.Int64
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			if err := keyed(clock(), turn); err == nil {
+				passed.Add(1)
+			} else if fault.KindOf(err) != fault.KindConflict {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if passed.Load() != 1 {
+		t.Errorf("%d calls started it anew", passed.Load())
+	}
+	if e, turn = standing(); e.ID == "" || turn != 2 {
+		t.Errorf("now it stands for %q, turn %d", e.ID, turn)
 	}
 }
