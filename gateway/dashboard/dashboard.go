@@ -70,6 +70,12 @@ const csp = "default-src 'none'; style-src 'self'; script-src 'self'; connect-sr
 // New parses every template, so that a broken one stops the start and not a page.
 func New(c Config) (*Surface, error) {
 	s := &Surface{Config: c, pages: map[string]*template.Template{}, assets: map[string]asset{}}
+	if s.Vendors == nil {
+		s.Vendors = func() []Vendor { return nil }
+	}
+	if s.Gas == nil {
+		s.Gas = func() []Gas { return nil }
+	}
 	names, err := fs.Glob(templates, "templates/*.html")
 	if err != nil {
 		return nil, err

@@ -111,6 +111,9 @@ func (s *Surface) setMode(r *request) error {
 		return nil
 	}
 	setCookie(r.Context, gateway.ModeCookie, mode, 365*24*3600)
-	r.Redirect(http.StatusSeeOther, "/app")
-	return nil
+	at := ours(r.PostForm("at"))
+	if at == "" {
+		at = "/app"
+	}
+	return r.done(at)
 }
