@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
@@ -37,6 +38,9 @@ var (
 	// ErrNoFunds: the payer's balance does not cover this claim beside those on their way.
 	ErrNoFunds = errors.New("the payer's balance is claimed by payments that are on their way")
 )
+
+// ErrInDebt: too many of the payer's payments to this seller could not be collected of late.
+var ErrInDebt = fault.New(fault.KindDenied, "PAYER_IN_DEBT", "too many of this payer's payments could not be collected lately; the seller serves it again later")
 
 // claim makes the payment and opens the call with it. A call on credit whose limit is reached is served all the same, as one
 // that waits for its payment; a balance that earlier claims use up is refused, or one balance would buy many runs (A115).

@@ -47,7 +47,7 @@ func (s *Surface) challenge(c *gin.Context, o *call.Offer) {
 	}
 	h := c.Writer.Header()
 	h.Set(x402.HeaderPaymentRequired, text)
-	h.Set("Cache-Control", "no-store")
+	h.Set("Cache-Control", privateAnswer)
 	refusal := gateway.Refusal(o)
 	refusal.Details = map[string]any{"reason": o.Reason, "price_usd": o.Terms.PriceUSD.String(), "amount_atomic": o.Terms.Amount.String(),
 		"network": o.Terms.Network, "asset": o.Terms.Asset, "payTo": o.Terms.PayTo}
@@ -73,7 +73,7 @@ func (s *Surface) settlementFailed(c *gin.Context, status int, p settlement.Paym
 		return
 	}
 	c.Header(name, text)
-	c.Header("Cache-Control", "no-store")
+	c.Header("Cache-Control", privateAnswer)
 	c.AbortWithStatusJSON(status, gin.H{"error": gin.H{"type": "payment_required", "code": code, "message": message, "param": nil,
 		"request_id": gateway.RequestID(c), "details": gin.H{"payment_id": p.ID, "transaction": p.Evidence.TxHash}}})
 }
@@ -85,7 +85,7 @@ func paidHeaders(h http.Header, p settlement.Payment, extensions map[string]json
 		return err
 	}
 	h.Set(name, text)
-	h.Set("Cache-Control", "private")
+	h.Set("Cache-Control", privateAnswer)
 	h.Set(gateway.HeaderReceiptID, string(p.ReceiptID))
 	return nil
 }

@@ -34,7 +34,9 @@ func (s *Sink) Start(h call.Head) error {
 		}
 	}
 	if h.Stream {
-		header.Set("Cache-Control", "no-cache")
+		if header.Get("Cache-Control") == "" { // what is sold has said more already
+			header.Set("Cache-Control", "no-cache")
+		}
 		header.Set("X-Accel-Buffering", "no")
 		header.Set("Trailer", gateway.HeaderCostUSD+", "+gateway.HeaderCostState)
 	} else {

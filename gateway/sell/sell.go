@@ -50,6 +50,7 @@ const (
 var errNoWorkflow = fault.New(fault.KindNotFound, "NOT_FOUND", "nothing is sold at this address")
 
 func (s *Surface) post(c *gin.Context) {
+	openai.Priced(c)
 	workflowID := strings.TrimPrefix(strings.TrimSuffix(c.Param("path"), chatTail), "/")
 	w, err := s.find(c, workflowID)
 	if err != nil {

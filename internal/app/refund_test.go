@@ -102,6 +102,19 @@ func TestA146_APaidAnswerThatNeverLeftIsARunOrMoneyBack(t *testing.T) {
 	if status["payment_id"] != p["payment_id"] || status["settled"] != true || status["transaction"] != p["transaction"] || status["refund"].(map[string]any)["state"] != "due" {
 		t.Errorf("status %v", status)
 	}
+	// Payer and nonce stand on chain: who knows only them, and not the signature, gets nothing.
+	var parts map[string]any
+	if err := x402.DecodeHeader(payment, &parts); err != nil {
+		t.Fatal(err)
+	}
+	flip(parts)
+	forged, err := x402.EncodeHeader(parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := stranger.do("POST", path, soldBody, x402.HeaderPaymentSignature+": "+forged); r.status != 409 {
+		t.Errorf("another signature: %d", r.status)
+	}
 	second := stranger.do("POST", path, soldBody, x402.HeaderPaymentSignature+": "+payment)
 	if s := settlementOf(t, second); second.status != 200 || s.Transaction != settlementOf(t, first).Transaction {
 		t.Errorf("the run that was paid for: %d %+v", second.status, s)

@@ -54,7 +54,7 @@ func signed(t *testing.T, o x402.PaymentRequired, at time.Time, edit func(payloa
 
 // Each way a payment can be wrong has its own reason, a fresh offer, and no run (S3). What is changed is signed for, so the
 // signature itself is good wherever it is not the row's point.
-func TestS3_AWrongPaymentHasItsOwnReason(t *testing.T) {
+func TestS3_TestA97_TestA99_TestA101_TestA104_AWrongPaymentHasItsOwnReason(t *testing.T) {
 	t.Parallel()
 	h := theHouse(t)
 	u := h.user(t)
@@ -120,7 +120,7 @@ func flip(payload map[string]any) {
 }
 
 // One payment buys one run; the other surfaces of a sale say clearly what they will not do.
-func TestS4_APaymentThatIsSentAgainBuysNothing(t *testing.T) {
+func TestS4_TestA95_APaymentThatIsSentAgainBuysNothing(t *testing.T) {
 	t.Parallel()
 	h := theHouse(t)
 	u := h.user(t)

@@ -74,6 +74,43 @@ func TestA114_CreditIsBoundedPerPayerAndInAll(t *testing.T) {
 	}
 }
 
+// TestA114_APayerWhoDrainsIsNotServedAgainForADay by the seller who lost by it; others are not told.
+func TestA114_APayerWhoDrainsIsNotServedAgainForADay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	claim := func(n int, payer string, at time.Time) (settlement.Payment, error) {
+		auth := settlement.Authorization{Network: "eip155:84532", Asset: "0x01", Payer: payer, PayTo: "0x03", Value: money.Atomic(7), Signature: []byte{1}, Nonce: fmt.Sprintf("0x%s%d", payer, n)}
+		e := h.event()
+		p := settlement.Claim(h.ids.Payment(), settlement.Terms{TenantID: h.tenant, Network: auth.Network, Amount: auth.Value}, auth, e.ID, at, at.Add(time.Minute))
+		return p, h.Open(t.Context(), call.Opening{Event: e, Payment: &p, Funds: call.Funds{Balance: money.Atomic(100), At: at}})
+	}
+	for n := range 3 {
+		p, err := claim(n, "0xd1", clock())
+		if err != nil {
+			t.Fatalf("payment %d: %v", n, err)
+		}
+		for _, e := range []settlement.Evidence{{Kind: settlement.EvidenceCapture}, {Kind: settlement.EvidenceUncollectable, Reason: "unfunded"}} {
+			next, move, err := p.Advance(e, clock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Record(t.Context(), next, move, nil); err != nil {
+				t.Fatal(err)
+			}
+			p = next
+		}
+	}
+	if _, err := claim(3, "0xd1", clock()); !errors.Is(err, call.ErrInDebt) {
+		t.Errorf("a fourth run: %v", err)
+	}
+	if _, err := claim(0, "0xd2", clock()); err != nil {
+		t.Errorf("another payer: %v", err)
+	}
+	if _, err := claim(4, "0xd1", clock().Add(25*time.Hour)); err != nil {
+		t.Errorf("a day later: %v", err)
+	}
+}
+
 // TestD21_AnIdempotencyKeyStartsAnewAfterADay, once: of calls that start it anew together one passes.
 func TestD21_AnIdempotencyKeyStartsAnewAfterADay(t *testing.T) {
 	t.Parallel()
