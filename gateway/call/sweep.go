@@ -36,10 +36,14 @@ func (s *Sweeper) Run(ctx context.Context) error {
 
 // Step is one round; it reports how many rows it moved. Every move is guarded, so rounds on many nodes are harmless.
 func (s *Sweeper) Step(ctx context.Context) (moved int, err error) {
+	// What this node has spooled comes first: the sweeper must not estimate a call whose true cost lies on the disk.
+	if moved, err = s.Runner.Drain(ctx); err != nil {
+		return moved, err
+	}
 	now := s.Runner.Now()
 	open, err := s.Runner.Store.Overdue(ctx, now, s.Limit)
 	if err != nil {
-		return 0, err
+		return moved, err
 	}
 	for _, o := range open {
 		if err := s.expire(ctx, o, now); err != nil && !errors.Is(err, ErrClosed) {
