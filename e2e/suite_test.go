@@ -31,6 +31,7 @@ type suite struct {
 	modules  func() error
 	main     func() (*sandbox, error) // the mock vendor behind it
 	relay    func() (*sandbox, error) // this test's own vendor behind it
+	empty    func() (*sandbox, error) // nothing in its ledger yet
 
 	mu      sync.Mutex
 	reports map[string]func() (report, error)
@@ -72,6 +73,7 @@ func runSuite(m *testing.M) int {
 	shared.relay = sync.OnceValues(func() (*sandbox, error) {
 		return shared.launch("relay", "--upstream", shared.upstream.URL+"/v1")
 	})
+	shared.empty = sync.OnceValues(func() (*sandbox, error) { return shared.launch("empty") })
 	code := m.Run()
 	for _, s := range shared.started {
 		if err := s.stop(); err != nil {
@@ -213,8 +215,11 @@ func (s *suite) report(script string, box func() (*sandbox, error)) (report, err
 func prove(t *testing.T, script string, names ...string) {
 	t.Helper()
 	box := shared.main
-	if script == "passthrough.mjs" {
+	switch script {
+	case "passthrough.mjs":
 		box = shared.relay
+	case "pages.mjs":
+		box = shared.empty
 	}
 	r, err := shared.report(script, box)
 	if err != nil {

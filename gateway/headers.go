@@ -7,6 +7,7 @@ const (
 	HeaderRequestID       = "X-P402-Request-ID"
 	HeaderEventID         = "X-P402-Event-ID"
 	HeaderTenant          = "X-P402-Tenant"
+	HeaderCSRF            = "X-P402-CSRF" // of a signed-in browser that changes something through the API
 	HeaderTags            = "X-P402-Tags"
 	HeaderPrivacyMode     = "X-P402-Privacy-Mode"
 	HeaderMaxCost         = "X-P402-Max-Cost-USD"

@@ -50,7 +50,9 @@ const (
 type Caller struct {
 	TenantID      id.Tenant
 	KeyID         id.Key
-	KeyPrefix     string // for display, e.g. "p402_live_1a2b3c"
+	MemberID      id.Member // a signed-in person instead of a key; "" for a key, and for the set-up link's session
+	Role          Role      // of the person; "" for a key
+	KeyPrefix     string    // for display, e.g. "p402_live_1a2b3c"
 	Livemode      bool
 	Scopes        []Scope
 	Override      Override

@@ -32,9 +32,17 @@ type Price struct {
 	PayTo         string // checksummed address of the seller
 	Network       string // CAIP-2
 	Asset         string
-	Scheme        string // "exact"
-	WaitFor       string // "included" | "final"
+	Scheme        string  // "exact"
+	WaitFor       string  // "included" | "final" | "authorized"
+	Credit        *Credit `json:",omitempty"` // set if and only if WaitFor is authorized
 	EffectiveFrom time.Time
+}
+
+// Credit is what a seller risks: answers may leave before their payments are collected while the sums of such payments on
+// their way, and of those lost so, stay within both limits.
+type Credit struct {
+	PerPayerUSD money.USD `json:"per_payer_usd" yaml:"per_payer_usd"`
+	TotalUSD    money.USD `json:"total_usd" yaml:"total_usd"`
 }
 
 // Workflow is work that a seller offers.

@@ -40,8 +40,9 @@ type WaitFor string
 
 // The values of WaitFor that are served.
 const (
-	WaitIncluded WaitFor = "included"
-	WaitFinal    WaitFor = "final"
+	WaitIncluded   WaitFor = "included"
+	WaitFinal      WaitFor = "final"
+	WaitAuthorized WaitFor = "authorized" // credit: the answer leaves before the payment is collected
 )
 
 // Terms is what we ask for one request: the content of a 402.

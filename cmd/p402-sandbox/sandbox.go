@@ -194,7 +194,7 @@ func (s *sandbox) seed(ctx context.Context, base string) (ready, error) {
 	if err != nil {
 		return ready{}, err
 	}
-	link, err := db.CreateSignInLink(ctx, demo, 24*time.Hour)
+	link, err := db.CreateSignInLink(ctx, demo, "", 24*time.Hour)
 	if err != nil {
 		return ready{}, err
 	}

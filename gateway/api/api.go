@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"p402.io/p402/gateway"
+	"p402.io/p402/internal/credential"
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/store"
 	"p402.io/p402/meter"
@@ -30,6 +31,9 @@ type Surface struct {
 	Keys      settlement.KeySet
 	// PayTo reads an address that a seller has typed and returns its checksummed form, or a refusal (evm.ParseAddress).
 	PayTo func(text string) (string, error)
+	// Hasher and Sealer keep what people sign in with.
+	Hasher *credential.Hasher
+	Sealer *credential.Sealer
 }
 
 // handler does one route's work for a caller and returns status and body.
@@ -41,6 +45,7 @@ type route struct {
 	scope        meter.Scope // "" = any key
 	query        []string    // what the query may name, each once; a route that has filters reads the rest itself
 	filters      bool
+	member       bool // only a signed-in person may ask; a key is refused
 	secret       bool // the answer holds a secret: it is never kept for a repeated Idempotency-Key
 	do           handler
 }
@@ -51,6 +56,19 @@ var paging = []string{"limit", "cursor"}
 func (s *Surface) routes() []route {
 	return []route{
 		{method: "GET", path: "/me", do: s.me},
+		{method: "POST", path: "/me/adopt", member: true, secret: true, do: s.adopt},
+		{method: "POST", path: "/me/password", member: true, secret: true, do: s.setPassword},
+		{method: "POST", path: "/me/totp", member: true, secret: true, do: s.beginTOTP},
+		{method: "PUT", path: "/me/totp", member: true, secret: true, do: s.confirmTOTP},
+		{method: "DELETE", path: "/me/totp", member: true, secret: true, do: s.dropTOTP},
+		{method: "POST", path: "/auth/logout", member: true, do: s.logout},
+		{method: "GET", path: "/members", scope: meter.ScopeMembersRead, member: true, query: paging, do: s.listMembers},
+		{method: "POST", path: "/members", scope: meter.ScopeMembersWrite, member: true, secret: true, do: s.addMember},
+		{method: "GET", path: "/members/:id", scope: meter.ScopeMembersRead, member: true, do: s.oneMember},
+		{method: "PATCH", path: "/members/:id", scope: meter.ScopeMembersWrite, member: true, do: s.setRole},
+		{method: "DELETE", path: "/members/:id", scope: meter.ScopeMembersWrite, member: true, do: s.removeMember},
+		{method: "POST", path: "/members/:id/link", scope: meter.ScopeMembersWrite, member: true, secret: true, do: s.memberLink},
+		{method: "GET", path: "/audit-log", scope: meter.ScopeAuditRead, member: true, query: append([]string{"object_type", "object_id", "actor"}, paging...), do: s.listAudit},
 		{method: "GET", path: "/meter/events", scope: meter.ScopeMeterRead, query: append([]string{"order"}, paging...), filters: true, do: s.listEvents},
 		{method: "GET", path: "/meter/summary", scope: meter.ScopeMeterRead, query: []string{"group_by"}, filters: true, do: s.summary},
 		{method: "GET", path: "/meter/events/:id", scope: meter.ScopeMeterRead, do: s.oneEvent},
@@ -87,15 +105,13 @@ func (s *Surface) Register(r *gin.Engine) {
 		g.Handle(rt.method, rt.path, s.serve(rt))
 	}
 	g.POST("/receipts/verify", s.verifyReceipt)
+	g.POST("/auth/login", s.open(s.login))
 }
 
 // serve authenticates, asks for the scope, checks the query, and writes what the handler returns.
 func (s *Surface) serve(rt route) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		caller, err := s.Auth.Caller(c, false)
-		if err == nil && rt.scope != "" {
-			caller, err = s.Auth.Require(c, rt.scope)
-		}
+		caller, err := s.caller(c, rt)
 		if err == nil {
 			err = checkQuery(c, rt)
 		}
@@ -175,6 +191,9 @@ func invalid(param, why string) *fault.Error {
 }
 
 func (s *Surface) me(_ *gin.Context, caller meter.Caller) (int, any, error) {
+	if caller.Role != "" {
+		return http.StatusOK, gin.H{"tenant_id": caller.TenantID, "member_id": caller.MemberID, "role": caller.Role, "livemode": caller.Livemode, "scopes": caller.Scopes}, nil
+	}
 	return http.StatusOK, gin.H{"tenant_id": caller.TenantID, "key_id": caller.KeyID, "key_prefix": caller.KeyPrefix, "livemode": caller.Livemode, "scopes": caller.Scopes}, nil
 }
 

@@ -26,7 +26,8 @@ const (
 // once runs a POST at most once for an Idempotency-Key: the same request again gets the first answer, another request
 // under the same key is refused. Only success is kept: a refusal changed nothing and may be corrected under the same key.
 func (s *Surface) once(c *gin.Context, caller meter.Caller, rt route) (answer, error) {
-	if rt.method != http.MethodPost || len(c.Request.Header.Values(gateway.HeaderIdempotencyKey)) == 0 {
+	if rt.method != http.MethodPost || caller.KeyID == "" || // a browser has its own means against sending a form twice
+		len(c.Request.Header.Values(gateway.HeaderIdempotencyKey)) == 0 {
 		return run(c, caller, rt)
 	}
 	claim, err := claimOf(c, caller)

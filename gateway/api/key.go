@@ -39,9 +39,12 @@ func (s *Surface) createKey(c *gin.Context, caller meter.Caller) (int, any, erro
 	if err := decode(c, &b); err != nil {
 		return 0, nil, err
 	}
-	parent, err := s.Store.Key(c.Request.Context(), caller.TenantID, caller.KeyID)
-	if err != nil {
-		return 0, nil, err
+	var parent store.KeyInfo // a signed-in person is bounded by the role alone
+	if caller.KeyID != "" {
+		var err error
+		if parent, err = s.Store.Key(c.Request.Context(), caller.TenantID, caller.KeyID); err != nil {
+			return 0, nil, err
+		}
 	}
 	k, err := b.key(caller, parent, s.Now())
 	if err != nil {

@@ -35,6 +35,8 @@ type priceBody struct {
 	Network   string    `json:"network"`
 	Scheme    string    `json:"scheme"`
 	WaitFor   string    `json:"wait_for"`
+	// Credit is what the seller risks with wait_for authorized.
+	Credit *meter.Credit `json:"credit"`
 }
 
 func (s *Surface) putWorkflow(c *gin.Context, caller meter.Caller) (int, any, error) {
@@ -92,8 +94,11 @@ func (s *Surface) price(b priceBody) (*meter.Price, error) {
 		return nil, invalid("price.network", "must be a known network such as eip155:84532")
 	case b.AmountUSD.Sign() <= 0:
 		return nil, invalid("price.amount_usd", "must be more than 0")
-	case b.WaitFor != "" && b.WaitFor != "included" && b.WaitFor != "final":
-		return nil, invalid("price.wait_for", "must be included or final")
+	case b.WaitFor != "" && b.WaitFor != "included" && b.WaitFor != "final" && b.WaitFor != "authorized":
+		return nil, invalid("price.wait_for", "must be included, final or authorized")
+	}
+	if err := checkCredit(b); err != nil {
+		return nil, err
 	}
 	if _, err := money.Payable(b.AmountUSD); err != nil {
 		return nil, invalid("price.amount_usd", "cannot be paid")
@@ -112,7 +117,29 @@ func (s *Surface) price(b priceBody) (*meter.Price, error) {
 	if wait == "" {
 		wait = "included"
 	}
-	return &meter.Price{Model: b.Model, AmountUSD: b.AmountUSD, PayTo: payTo, Network: n.CAIP2, Asset: n.USDC, Scheme: "exact", WaitFor: wait}, nil
+	return &meter.Price{Model: b.Model, AmountUSD: b.AmountUSD, PayTo: payTo, Network: n.CAIP2, Asset: n.USDC, Scheme: "exact", WaitFor: wait, Credit: b.Credit}, nil
+}
+
+// checkCredit wants limits with wait_for authorized, and only there.
+func checkCredit(b priceBody) error {
+	switch {
+	case b.WaitFor != "authorized" && b.Credit != nil:
+		return invalid("price.credit", "is for wait_for authorized only")
+	case b.WaitFor != "authorized":
+		return nil
+	case b.Credit == nil:
+		return invalid("price.credit", "is required with wait_for authorized: per_payer_usd and total_usd")
+	case b.Credit.PerPayerUSD.Sign() <= 0:
+		return invalid("price.credit.per_payer_usd", "must be more than 0")
+	case b.Credit.TotalUSD.Cmp(b.Credit.PerPayerUSD) < 0:
+		return invalid("price.credit.total_usd", "must be at least per_payer_usd")
+	}
+	for name, limit := range map[string]money.USD{"per_payer_usd": b.Credit.PerPayerUSD, "total_usd": b.Credit.TotalUSD} {
+		if _, err := money.Payable(limit); err != nil {
+			return invalid("price.credit."+name, "cannot be paid")
+		}
+	}
+	return nil
 }
 
 func workflowJSON(w meter.Workflow) gin.H {
@@ -120,7 +147,7 @@ func workflowJSON(w meter.Workflow) gin.H {
 		"price": nil, "paid_path": "/x/" + w.Seller + "/" + w.WorkflowID}
 	if p := w.Price; p != nil {
 		out["price"] = gin.H{"version": p.Version, "model": p.Model, "amount_usd": p.AmountUSD, "payTo": p.PayTo, "network": p.Network, "asset": p.Asset,
-			"scheme": p.Scheme, "wait_for": p.WaitFor, "effective_from": p.EffectiveFrom}
+			"scheme": p.Scheme, "wait_for": p.WaitFor, "credit": p.Credit, "effective_from": p.EffectiveFrom}
 	}
 	return out
 }

@@ -60,7 +60,7 @@ func (t *try) dial(ctx context.Context) {
 	}
 	t.upstream, t.status, t.stream = resp, resp.Status, resp.Stream
 	t.header = provider.PassingHeaders(resp.Header)
-	t.attempt.Status, t.sentUp = resp.Status, true
+	t.attempt.Status, t.sentUp, t.hides = resp.Status, true, t.hidesUsage()
 	t.parser.Header(resp.Header)
 }
 

@@ -54,14 +54,35 @@ func (e *PaymentLost) Error() string {
 // PaymentPending is a payment that may have been broadcast: the same request with the same payment resumes it.
 type PaymentPending struct {
 	Payment settlement.Payment
-	cause   error
 }
 
 // Error is the text for logs.
 func (e *PaymentPending) Error() string { return "payment " + string(e.Payment.ID) + " is pending" }
 
 // Unwrap makes it settlement.ErrPending for whoever matches that.
-func (e *PaymentPending) Unwrap() error { return settlement.ErrPending.Because(e.cause) }
+func (e *PaymentPending) Unwrap() error { return settlement.ErrPending }
+
+// PaidUnserved is a payment that was collected for work that failed after all: it is owed back, and the same request with
+// the same payment gets a run for it (A146).
+type PaidUnserved struct {
+	Payment settlement.Payment
+	cause   error
+}
+
+// Error is the text for logs.
+func (e *PaidUnserved) Error() string {
+	return "payment " + string(e.Payment.ID) + " was collected and not served: " + e.cause.Error()
+}
+
+// Unwrap is what went wrong.
+func (e *PaidUnserved) Unwrap() error { return e.cause }
+
+// Refusal is what the payer is told.
+func (e *PaidUnserved) Refusal() *fault.Error {
+	return fault.New(fault.KindUpstream, "PROVIDER_ERROR",
+		"the provider failed after the payment was taken; send the same request with the same payment again for its run, or the seller owes it back").
+		With("payment_id", e.Payment.ID).With("refund", "due")
+}
 
 // offer makes and seals the terms for a request. Nothing is written for it.
 func (r *Runner) offer(in Input, q meter.Quote, reason string) (*Offer, error) {

@@ -7,7 +7,6 @@ import (
 
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/id"
-	"p402.io/p402/internal/money"
 	"p402.io/p402/internal/provider"
 	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
@@ -33,6 +32,7 @@ type Sale struct {
 	Assets   map[string]Asset             // by CAIP-2
 	Schemes  map[string]settlement.Scheme // by CAIP-2: exact, today
 	Settlers map[string]Settler           // by CAIP-2
+	Funders  map[string]Funder            // by CAIP-2
 	// OfferFor is how long a quote may be taken up; AwaitFor how long a call waits for its payment.
 	OfferFor time.Duration
 	AwaitFor time.Duration
@@ -74,19 +74,28 @@ func (r *Runner) sell(ctx context.Context, in Input, res Result, v run, out Sink
 	}
 	event := r.openEvent(in, res.Quote, res.Decision, v.Provider)
 	event.Source, event.Decision, event.ReceiptStatus, event.WorkflowPrice = "sold", "settlement_required", "required", terms.PriceVersion
-	payment := settlement.Claim(r.IDs.Payment(), terms, auth, event.ID, r.Now(), event.Deadline)
 	res.Event = event
-	if err := r.open(ctx, in, &res, Opening{Event: event, Reservations: res.Decision.Reservations, Payment: &payment}); err != nil {
+	payment, err := r.claim(ctx, in, &res, terms, auth)
+	if err != nil {
 		return res, err
 	}
 	return r.runPaid(ctx, in, res, v, payment, out)
 }
 
-// runPaid serves a claimed payment's call: the whole answer is held until the payment has reached WaitFor (law 3).
+// runPaid serves a claimed payment's call. A plain answer is held until the payment has reached WaitFor (law 3).
 func (r *Runner) runPaid(ctx context.Context, in Input, res Result, v run, p settlement.Payment, out Sink) (Result, error) {
 	t := r.begin(ctx, in, res.Event, v)
+	defer t.end()
+	if t.streaming() {
+		return r.streamPaid(ctx, res, t, p, out)
+	}
 	held := t.collect(maxHeldBytes)
-	t.end()
+	return r.settleHeld(ctx, res, t, p, held, out)
+}
+
+// settleHeld books an answer of which nothing has left, collects its payment and lets it go; without a good answer nothing
+// is collected (S5).
+func (r *Runner) settleHeld(ctx context.Context, res Result, t *try, p settlement.Payment, held []provider.Frame, out Sink) (Result, error) {
 	e := t.finish(r.Now())
 	good := e.Success && t.complete
 	evidence := settlement.Evidence{Kind: settlement.EvidenceCapture}
@@ -98,12 +107,10 @@ func (r *Runner) runPaid(ctx context.Context, in Input, res Result, v run, p set
 		return res, err
 	}
 	move.Actor = "call"
-	e.ReceiptStatus = "pending"
+	e.ReceiptStatus = "failed"
 	if good {
-		price := p.Terms.PriceUSD
-		e.RevenueUSD = &price
-	} else {
-		e.ReceiptStatus = "failed"
+		earned := next.Amount.USD()
+		e.ReceiptStatus, e.RevenueUSD = "pending", &earned
 	}
 	res.Event = e
 	if err := r.close(ctx, t.closing(e, &move)); err != nil {
@@ -135,7 +142,9 @@ func (r *Runner) unpaid(ctx context.Context, res Result, t *try, held []provider
 func (r *Runner) answerPaid(ctx context.Context, res Result, p settlement.Payment, t *try, held []provider.Frame, out Sink) (Result, error) {
 	head := r.head(res, t)
 	head.Payment = &p
-	head.Event.ReceiptStatus, head.Event.Decision = "settled", "settled"
+	if p.State != settlement.StateCaptured { // on credit it is still on its way
+		head.Event.ReceiptStatus, head.Event.Decision = "settled", "settled"
+	}
 	res.Event, res.Started = head.Event, true
 	if err := out.Start(head); err != nil {
 		t.gone = true
@@ -144,15 +153,18 @@ func (r *Runner) answerPaid(ctx context.Context, res Result, p settlement.Paymen
 	return res, nil
 }
 
-// await waits until a captured payment has gone as far as its seller wants. Out of time: a payment of which nothing
+// await waits until a captured payment has gone as far as its seller wants: not at all where the call is on credit. Out of time: a payment of which nothing
 // was signed is voided; otherwise the payer is told to come again with the same payment, never to pay again.
 func (r *Runner) await(ctx context.Context, p settlement.Payment) (settlement.Payment, error) {
 	settler := r.Sale.Settlers[p.Terms.Network]
+	settler.Kick()
+	if p.Terms.WaitFor == settlement.WaitAuthorized {
+		return p, nil
+	}
 	want := settlement.StateIncluded
 	if p.Terms.WaitFor == settlement.WaitFinal {
 		want = settlement.StateFinal
 	}
-	settler.Kick()
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.Sale.AwaitFor)
 	defer cancel()
 	got, err := settler.Await(waiting, p.ID, want)
@@ -167,95 +179,10 @@ func (r *Runner) await(ctx context.Context, p settlement.Payment) (settlement.Pa
 
 // giveUp ends the wait of a call. The void and the worker's Stage exclude each other: both leave captured, once.
 func (r *Runner) giveUp(ctx context.Context, p settlement.Payment) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.CloseGrace)
-	defer cancel()
-	_, move, err := p.Advance(settlement.Evidence{Kind: settlement.EvidenceVoid, Reason: "out_of_time"}, r.Now())
-	if err == nil {
-		move.Actor = "call"
-		if err = r.Store.Void(ctx, move); err == nil {
-			return settlement.ErrChainUnavailable.With("payment", "nothing was collected; the payment is void")
-		}
+	if r.voided(ctx, p, "out_of_time") {
+		return settlement.ErrChainUnavailable.With("payment", "nothing was collected; the payment is void")
 	}
-	if _, holdErr := r.Sale.Holder.Hold(ctx, p.ID, p.HoldUntil, r.Now()); holdErr != nil {
-		r.Log.WarnContext(ctx, "hold not given up", "payment_id", p.ID, "err", holdErr)
-	}
-	return &PaymentPending{Payment: p, cause: err}
-}
-
-// known handles an authorization that was claimed before: delivered or running is a conflict; paid but never answered
-// gets its run now, for the same request only.
-func (r *Runner) known(ctx context.Context, in Input, res Result, terms settlement.Terms, v run, out Sink) (bool, Result, error) {
-	p, err := r.Store.PaymentFor(ctx, terms.Network, terms.Asset, in.Payment.Payer(), in.Payment.Nonce())
-	switch {
-	case errors.Is(err, settlement.ErrNotFound):
-		return false, res, nil
-	case err != nil:
-		return true, res, fault.New(fault.KindUnavailable, "CONTROL_UNAVAILABLE", "the payment cannot be looked up now").Because(err)
-	case p.State == settlement.StateVoided:
-		return false, res, nil
-	}
-	replay := settlement.ErrAuthorizationUsed.With("payment_id", p.ID)
-	if p.ReceiptID != "" {
-		replay = replay.With("receipt_id", p.ReceiptID)
-	}
-	now := r.Now()
-	if p.Terms.RequestDigest != in.Request.Digest || p.State == settlement.StateLost || p.HoldUntil.After(now) {
-		return true, res, replay
-	}
-	if p.State == settlement.StateAuthorized { // its call is gone; once the sweeper has voided the claim it can be made again
-		return true, res, &PaymentPending{Payment: p}
-	}
-	// The hold is over and Deliver did not end it for ever: the answer never left. Who moves the hold serves it.
-	held, err := r.Sale.Holder.Hold(ctx, p.ID, p.HoldUntil, now.Add(r.CallTimeout+r.CloseGrace))
-	if err != nil || !held {
-		return true, res, replay
-	}
-	p.HoldUntil = now.Add(r.CallTimeout + r.CloseGrace)
-	res, err = r.resume(ctx, in, res, p, v, out)
-	return true, res, err
-}
-
-// resume gives a payer the run that an earlier call took payment for and could not answer.
-func (r *Runner) resume(ctx context.Context, in Input, res Result, p settlement.Payment, v run, out Sink) (Result, error) {
-	settled, err := r.await(ctx, p)
-	if err != nil {
-		return res, err
-	}
-	in.Caller.Payer, in.Request.RetryOf = p.Authorization.Payer, string(p.EventID)
-	e := r.openEvent(in, res.Quote, res.Decision, v.Provider)
-	e.Source, e.Decision, e.ReceiptStatus, e.WorkflowPrice = "sold", "receipt_reused", "reused", p.Terms.PriceVersion
-	res.Event = e
-	if err := r.open(ctx, in, &res, Opening{Event: e, Reservations: res.Decision.Reservations}); err != nil {
-		return res, r.release(ctx, p, err)
-	}
-	t := r.begin(ctx, in, e, v)
-	held := t.collect(maxHeldBytes)
-	t.end()
-	res.Event = t.finish(r.Now())
-	zero := money.Zero
-	res.Event.RevenueUSD = &zero // earned once, by the first run's event
-	if err := r.close(ctx, t.closing(res.Event, nil)); err != nil {
-		return res, r.release(ctx, p, err)
-	}
-	if !res.Event.Success {
-		if err := r.release(ctx, p, nil); err != nil {
-			return res, err
-		}
-		return r.unpaid(ctx, res, t, held, out)
-	}
-	res, err = r.answerPaid(ctx, res, settled, t, held, out)
-	if d := (Delivery{EventID: p.EventID, Tenant: p.TenantID, At: r.Now(), Bytes: t.sent, Whole: !t.gone}); err == nil {
-		err = r.Store.Deliver(context.WithoutCancel(ctx), d)
-	}
-	return res, err
-}
-
-// release gives the hold back, so that the payer may come again at once; cause passes through.
-func (r *Runner) release(ctx context.Context, p settlement.Payment, cause error) error {
-	if _, err := r.Sale.Holder.Hold(context.WithoutCancel(ctx), p.ID, p.HoldUntil, r.Now()); err != nil {
-		r.Log.WarnContext(ctx, "hold not given up", "payment_id", p.ID, "err", err)
-	}
-	return cause
+	return r.release(ctx, p, &PaymentPending{Payment: p})
 }
 
 // refused turns a failed check into a fresh offer with the protocol's reason; a chain that cannot be read is no

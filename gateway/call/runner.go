@@ -244,6 +244,8 @@ func (r *Runner) open(ctx context.Context, in Input, res *Result, o Opening) err
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ErrNoCredit), errors.Is(err, ErrNoFunds):
+		return err
 	case errors.As(err, &full):
 		b := meter.BudgetStanding{Budget: full.Budget}
 		zero := int64(0)

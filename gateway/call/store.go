@@ -31,6 +31,8 @@ type Store interface {
 	ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (e meter.Event, found bool, err error)
 	// Undelivered lists sold calls that are captured or collected, whose answer did not leave and whose hold has passed.
 	Undelivered(ctx context.Context, now time.Time, limit int) ([]settlement.Payment, error)
+	// Capture moves a payment from authorized to captured, before its call is closed; settlement.ErrMoved if somebody was first.
+	Capture(ctx context.Context, m settlement.Move) error
 	// Void moves a payment to voided, guarded by its state; DueRefund writes a refund that is owed.
 	Void(ctx context.Context, m settlement.Move) error
 	DueRefund(ctx context.Context, p settlement.Payment, reason string, now time.Time) error
@@ -41,6 +43,8 @@ type Opening struct {
 	Event        meter.Event
 	Reservations []meter.Reservation
 	Payment      *settlement.Payment // claimed in the same transaction
+	Funds        Funds               // of the payer: ErrNoFunds if the claim and those before it pass the balance
+	Credit       *Credit             // set for a call on credit: ErrNoCredit if the claim would pass a limit
 }
 
 // Closing is what became of a call. For a call that never opened (denied), Fresh is true and Close inserts the event.
@@ -50,6 +54,8 @@ type Closing struct {
 	Actual      meter.Amount // what the reservations become
 	Entries     []journal.Entry
 	PaymentMove *settlement.Move // authorized -> captured | voided
+	// Payment is a payment that moved while the call ran: the event's receipt status is read from it.
+	Payment id.Payment
 }
 
 // Delivery says that an answer left: when, how many bytes, whole or cut.
@@ -59,6 +65,9 @@ type Delivery struct {
 	At      time.Time
 	Bytes   int64
 	Whole   bool
+	// Earned says that the sale is over with this: the answer is whole, or it was the payer who cut it. Otherwise its
+	// payment is owed back, or a run.
+	Earned bool
 }
 
 // ErrClosed is returned by Close for an event that is closed already.

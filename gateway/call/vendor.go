@@ -68,15 +68,16 @@ func (r *Runner) deliver(ctx context.Context, e meter.Event, held []provider.Fra
 		if !whole {
 			break
 		}
-		if err := out.Frame(f); err != nil {
-			whole = false
+		err := out.Frame(f)
+		if whole = err == nil; whole || errors.Is(err, context.Canceled) { // written, and then the client was seen to be gone
+			t.sent += int64(len(f.Raw))
 		}
-		t.sent += int64(len(f.Raw))
 	}
 	if whole && out.End(e) != nil {
 		whole = false
 	}
 	d := Delivery{EventID: e.ID, Tenant: e.TenantID, At: r.Now(), Bytes: t.sent, Whole: whole && t.complete}
+	d.Earned = d.Whole || t.sent > 0 && !t.vendorsFault()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.CloseGrace)
 	defer cancel()
 	if err := r.Store.Deliver(ctx, d); err != nil {
@@ -102,6 +103,7 @@ type try struct {
 
 	status   int
 	stream   bool
+	hides    bool // the usage chunk, which only we asked for
 	header   map[string]string
 	failure  error // what the caller is told when nothing was sent; nil for a vendor's own answer
 	cause    meter.Cause
@@ -166,23 +168,33 @@ func VendorFault(ctx context.Context, err error) *fault.Error {
 	return fault.New(fault.KindUpstream, "PROVIDER_ERROR", "the provider failed before it answered").Because(err)
 }
 
-// pass hands a stream's frames to the sink as they come, and returns the last one for after the closing.
-func (t *try) pass(out Sink) []provider.Frame {
-	hideUsage := t.hidesUsage()
-	for !t.gone {
+// next is the vendor's next frame as the client gets it: counted, under our id, without what only we asked for; false at the end.
+func (t *try) next() (provider.Frame, bool) {
+	for {
 		f, err := t.upstream.Next()
 		if err != nil {
 			t.ended(err)
-			return nil
+			return provider.Frame{}, false
 		}
 		t.read(f)
-		if hideUsage && provider.IsUsageOnlyChunk(f.Data) {
+		if t.hides && provider.IsUsageOnlyChunk(f.Data) {
 			continue
 		}
-		if f = t.rewrite(f); hideUsage {
+		if f = t.rewrite(f); t.hides {
 			f = provider.HideUsage(f)
 		}
-		if provider.EndsStream(f) {
+		return f, true
+	}
+}
+
+// pass hands a stream's frames to the sink as they come, and returns the last one for after the closing.
+func (t *try) pass(out Sink) []provider.Frame {
+	for !t.gone {
+		f, ok := t.next()
+		switch {
+		case !ok:
+			return nil
+		case provider.EndsStream(f):
 			t.drain()
 			return []provider.Frame{f}
 		}
@@ -218,25 +230,16 @@ func (t *try) collect(limit int) []provider.Frame {
 	if t.failure != nil {
 		return nil
 	}
-	hideUsage := t.hidesUsage()
 	var held []provider.Frame
 	size := 0
 	for {
-		f, err := t.upstream.Next()
-		if err != nil {
-			t.ended(err)
+		f, ok := t.next()
+		if !ok {
 			return held
 		}
-		t.read(f)
 		if !t.stream && t.status < 400 && provider.CheckAnswer(f.Data) != nil {
 			t.fail(fault.New(fault.KindUpstream, "PROVIDER_ERROR", "the provider's answer is not an answer"), meter.CauseVendorFailed, true)
 			return nil
-		}
-		if hideUsage && provider.IsUsageOnlyChunk(f.Data) {
-			continue
-		}
-		if f = t.rewrite(f); hideUsage {
-			f = provider.HideUsage(f)
 		}
 		if size += len(f.Raw); size > limit {
 			t.fail(fault.New(fault.KindUpstream, "PROVIDER_ERROR", "the provider's answer is too large to be held"), meter.CauseVendorFailed, true)
@@ -363,9 +366,13 @@ func (t *try) book(e *meter.Event) {
 	e.EstimateUSD = t.estimate
 }
 
+// vendorsFault reports whether it was the vendor who did not bring the answer to its end.
+func (t *try) vendorsFault() bool {
+	return t.cause == meter.CauseVendorCut || t.cause == meter.CauseVendorFailed || t.cause == meter.CauseVendorTimeout
+}
+
 func (t *try) failedUncounted() bool {
-	vendorFault := t.cause == meter.CauseVendorCut || t.cause == meter.CauseVendorFailed || t.cause == meter.CauseVendorTimeout
-	return vendorFault && t.measured.Source != "provider" && t.measured.Source != "partial"
+	return t.vendorsFault() && t.measured.Source != "provider" && t.measured.Source != "partial"
 }
 
 // closing is the event with its journal entries, and what its reservations become.

@@ -53,10 +53,10 @@ const (
 	maxSeries = 5
 )
 
-// stack draws cells as one column a slot, the dearest keys as colours and the rest as Other.
-func stack(title string, slots []string, cells []store.Cell, link func(key *string) string) chart {
+// stack draws cells as one column a slot, the dearest keys as colours and the rest as Other; none names what has no key.
+func stack(title, none string, slots []string, cells []store.Cell, link func(key *string) string) chart {
 	c := chart{Title: title, Width: chartWidth, Height: chartHeight}
-	names, index := series(cells, link, &c)
+	names, index := series(none, cells, link, &c)
 	sums := make([][]money.USD, len(slots))
 	place := map[string]int{}
 	for i, slot := range slots {
@@ -103,8 +103,8 @@ func stack(title string, slots []string, cells []store.Cell, link func(key *stri
 	return c
 }
 
-// series names the colours: the first keys of the cells' totals, then Unattributed, then Other.
-func series(cells []store.Cell, link func(key *string) string, c *chart) (names []string, index func(key *string) int) {
+// series names the colours: the first keys of the cells' totals, then what has no key (unnamed), then Other.
+func series(unnamed string, cells []store.Cell, link func(key *string) string, c *chart) (names []string, index func(key *string) int) {
 	totals := map[string]money.USD{}
 	var order []string
 	none, tail := false, false
@@ -132,8 +132,8 @@ func series(cells []store.Cell, link func(key *string) string, c *chart) (names 
 	unowned, other := -1, -1
 	if none {
 		unowned = len(names)
-		names = append(names, "Unattributed")
-		c.Legend = append(c.Legend, legend{6, "Unattributed", link(nil)})
+		names = append(names, unnamed)
+		c.Legend = append(c.Legend, legend{6, unnamed, link(nil)})
 	}
 	if tail {
 		other = len(names)

@@ -35,6 +35,13 @@ type Config struct {
 	Store *store.Store
 	Log   *slog.Logger
 	Now   func() time.Time
+	// Networks is where payments are collected, as CAIP-2 ids; none without settlement.
+	Networks []string
+	Card     meter.RateCard
+	Version  string
+	// Vendors and Gas are read afresh for each page that shows them.
+	Vendors func() []Vendor
+	Gas     func() []Gas
 }
 
 // Surface is the pages under /app and /sign-in.
@@ -44,6 +51,7 @@ type Surface struct {
 	assets map[string]asset              // by the name they are served under
 	css    string
 	script string
+	engine http.Handler // the whole router, for what a form asks of the API
 }
 
 // asset is one embedded file; its name holds its hash, so that a browser may keep it for ever.
@@ -110,7 +118,41 @@ func (s *Surface) routes() []route {
 		{method: "GET", path: "/app/start/first", need: meter.ScopeMeterRead, do: s.firstEvent},
 		{method: "GET", path: "/app/events", need: meter.ScopeMeterRead, params: []string{"before", "id"}, do: s.events},
 		{method: "GET", path: "/app/events/:id", need: meter.ScopeMeterRead, do: s.event},
+		{method: "GET", path: "/app/workflows", need: meter.ScopeMeterRead, do: s.workflows},
+		{method: "GET", path: "/app/customers", need: meter.ScopeMeterRead, do: s.customers},
+		{method: "GET", path: "/app/dimensions", need: meter.ScopeMeterRead, params: []string{"by"}, do: s.dimensions},
+		{method: "GET", path: "/app/outcomes", need: meter.ScopeMeterRead, do: s.outcomes},
+		{method: "GET", path: "/app/waste", need: meter.ScopeMeterRead, do: s.waste},
 		{method: "POST", path: "/app/events/:id/outcome", need: meter.ScopeOutcomeWrite, do: s.outcome},
+		{method: "GET", path: "/app/budgets", need: meter.ScopeControlRead, do: s.budgets},
+		{method: "GET", path: "/app/budgets/new", need: meter.ScopeControlWrite, params: []string{"scope_type", "scope_id"}, do: s.budgetForm},
+		{method: "POST", path: "/app/budgets/new", need: meter.ScopeControlWrite, do: s.createBudget},
+		{method: "GET", path: "/app/budgets/:id", need: meter.ScopeControlRead, do: s.budget},
+		{method: "POST", path: "/app/budgets/:id/retire", need: meter.ScopeControlWrite, do: s.retireBudget},
+		{method: "GET", path: "/app/policies", need: meter.ScopeControlRead, do: s.policies},
+		{method: "GET", path: "/app/policies/new", need: meter.ScopeControlWrite, do: s.policyForm},
+		{method: "POST", path: "/app/policies/new", need: meter.ScopeControlWrite, do: s.createPolicy},
+		{method: "POST", path: "/app/policies/:id/retire", need: meter.ScopeControlWrite, do: s.retirePolicy},
+		{method: "GET", path: "/app/sell", need: meter.ScopeSellRead, do: s.sell},
+		{method: "GET", path: "/app/sell/new", need: meter.ScopeSellWrite, do: s.sellNew},
+		{method: "POST", path: "/app/sell/new", need: meter.ScopeSellWrite, do: s.sellCreate},
+		{method: "GET", path: "/app/sell/:id", need: meter.ScopeSellRead, do: s.sellOne},
+		{method: "POST", path: "/app/sell/:id", need: meter.ScopeSellWrite, do: s.sellChange},
+		{method: "GET", path: "/app/receipts", need: meter.ScopeReceiptsRead, params: []string{"workflow", "after"}, do: s.receipts},
+		{method: "GET", path: "/app/payments", need: meter.ScopeReceiptsRead, params: []string{"state", "after"}, do: s.payments},
+		{method: "GET", path: "/app/keys", need: meter.ScopeKeysRead, params: []string{"after"}, do: s.keys},
+		{method: "GET", path: "/app/keys/new", need: meter.ScopeKeysWrite, do: s.keyForm},
+		{method: "POST", path: "/app/keys/new", need: meter.ScopeKeysWrite, do: s.createKey},
+		{method: "POST", path: "/app/keys/:id/revoke", need: meter.ScopeKeysWrite, do: s.revokeKey},
+		{method: "GET", path: "/app/providers", need: meter.ScopeMeterRead, params: []string{"model"}, do: s.providers},
+		{method: "GET", path: "/app/privacy", do: s.privacy},
+		{method: "GET", path: "/app/members", need: meter.ScopeMembersRead, params: []string{"after"}, do: s.members},
+		{method: "POST", path: "/app/members", need: meter.ScopeMembersWrite, do: s.invite},
+		{method: "POST", path: "/app/members/:id", need: meter.ScopeMembersWrite, do: s.memberChange},
+		{method: "GET", path: "/app/audit", need: meter.ScopeAuditRead, params: []string{"object_type", "object_id", "actor", "before"}, do: s.audit},
+		{method: "GET", path: "/app/account", params: []string{"saved"}, do: s.account},
+		{method: "POST", path: "/app/account", do: s.accountChange},
+		{method: "GET", path: "/app/system", need: meter.ScopeSystemRead, do: s.system},
 	}
 }
 
@@ -120,6 +162,9 @@ func (s *Surface) Register(r *gin.Engine) {
 	r.GET("/app/ledger", func(c *gin.Context) { c.Redirect(http.StatusMovedPermanently, "/app/events?"+c.Request.URL.RawQuery) })
 	r.GET("/assets/:name", s.asset)
 	r.GET("/sign-in/:token", s.signIn)
+	r.GET("/sign-in", s.signInPage)
+	r.POST("/sign-in", s.signInForm)
+	s.engine = r
 	for _, rt := range s.routes() {
 		r.Handle(rt.method, rt.path, s.serve(rt))
 	}

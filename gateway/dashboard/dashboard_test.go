@@ -12,7 +12,7 @@ import (
 
 func key(text string) *string { return &text }
 
-func cell(slot string, key *string, usd string) store.Cell {
+func place(slot string, key *string, usd string) store.Cell {
 	return store.Cell{Slot: slot, Key: key, Count: 1, CostUSD: money.MustUSD(usd)}
 }
 
@@ -23,12 +23,12 @@ func TestF1_TestF2_AChartsTableAddsUpToItsCells(t *testing.T) {
 	var cells []store.Cell
 	var want money.USD
 	for i, usd := range []string{"0.000000000000000001", "3", "2.5", "0.1", "7", "0.02", "1.5"} {
-		c := cell("2026-01-0"+string(rune('1'+i%3)), key(string(rune('a'+i))), usd)
+		c := place("2026-01-0"+string(rune('1'+i%3)), key(string(rune('a'+i))), usd)
 		cells, want = append(cells, c), want.Add(c.CostUSD)
 	}
-	cells = append(cells, cell("2026-01-02", nil, "0.25"))
+	cells = append(cells, place("2026-01-02", nil, "0.25"))
 	want = want.Add(money.MustUSD("0.25"))
-	c := stack("cost", []string{"2026-01-01", "2026-01-02", "2026-01-03"}, cells, func(*string) string { return "" })
+	c := stack("cost", "Unattributed", []string{"2026-01-01", "2026-01-02", "2026-01-03"}, cells, func(*string) string { return "" })
 	var got money.USD
 	for _, row := range c.Rows {
 		var line money.USD
@@ -107,7 +107,30 @@ func TestAmountsKeepEveryDigitInTheTitle(t *testing.T) {
 	if full(u) != "$1,234,567.000000000000000001" || cash(u) != "$1,234,567.00" || cash(u.Neg()) != "−$1,234,567.00" || cash(money.MustUSD("0.0000412")) != "$0.000041" {
 		t.Errorf("%s, %s, %s", full(u), cash(u), cash(u.Neg()))
 	}
+	if got := percent(9999, 10000); got != "99.9 %" {
+		t.Errorf("not quite all reads %s", got)
+	}
+	if got := shareOf(money.MustUSD("0.0199"), money.MustUSD("0.02").Neg()); got != "−99.5 %" {
+		t.Errorf("a loss reads %s", got)
+	}
 	if marginPercent(&u, nil) != "–" || marginPercent(&u, &money.USD{}) != "–" {
 		t.Error("no revenue is no margin (F3)")
+	}
+}
+
+// A cell that a spreadsheet would run is text to it, and a number stays one (F12).
+func TestF12_CellsOfAFileAreInert(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"=1+1": "'=1+1", "+49": "'+49", "-x": "'-x", "@sum": "'@sum", "\tx": "'\tx", `"x`: `'"x`, "-0.5": "-0.5", "a=b": "a=b", "": ""} {
+		if got := inert(in); got != want {
+			t.Errorf("%q becomes %q", in, got)
+		}
+	}
+	u := money.MustUSD("1234.000000000000000001")
+	if got := exact(usdCell(&u)); got != "1234.000000000000000001" {
+		t.Errorf("an amount in a file is %s", got)
+	}
+	if got := exact(usdCell((*money.USD)(nil))); got != "" {
+		t.Errorf("no amount in a file is %q", got)
 	}
 }

@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"cmp"
+	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -12,11 +14,11 @@ import (
 
 // eventsPage is the spend ledger, line by line.
 type eventsPage struct {
-	Total  store.Group
 	Events []store.Listed
 	Next   string // the address of the older ones, or ""
 	First  string // the address of the newest, when this page is an older one
 	Base   string
+	CSV    string
 	Empty  bool // no event at all under these filters, on the first page
 }
 
@@ -33,10 +35,8 @@ func (s *Surface) events(r *request) error {
 		}
 		after, p.First = &store.Position{Time: t, ID: id.Event(r.Query("id"))}, r.view.With()
 	}
+	// One indexed read, however long the ledger is; sums are the overview's.
 	var err error
-	if _, p.Total, err = s.Store.Summary(ctx, f, ""); err != nil {
-		return err
-	}
 	if p.Events, err = s.Store.Events(ctx, f, after, false, pageSize+1); err != nil {
 		return err
 	}
@@ -45,8 +45,24 @@ func (s *Surface) events(r *request) error {
 		last := p.Events[pageSize-1]
 		p.Next = r.view.With("before", last.EventTime.UTC().Format(time.RFC3339Nano), "id", string(last.ID))
 	}
+	if r.Query("format") == "csv" {
+		return r.sheet("events", []section{{Grid: eventGrid(p.Events)}})
+	}
+	p.CSV = withFormat(r.Request.URL)
 	p.Empty = len(p.Events) == 0 && after == nil
 	return r.show("Events", "events.html", true, p)
+}
+
+// eventGrid is events as a plain table, for a file.
+func eventGrid(events []store.Listed) grid {
+	g := grid{Heads: heads("Time", "Event", "Workflow", "Customer", "Feature", "Department", "Model", "Vendor", "#Input tokens", "#Output tokens", "#Cost USD", "Cost state", "Decision", "Outcome", "Receipt", "#Latency ms")}
+	for _, e := range events {
+		a := e.Attribution
+		g.Rows = append(g.Rows, []cell{text(e.EventTime.UTC().Format(time.RFC3339Nano)), text(string(e.ID)), text(a.Get(meter.DimWorkflow)), text(a.Get(meter.DimCustomer)), text(a.Get(meter.DimFeature)),
+			text(a.Get(meter.DimDepartment)), text(cmp.Or(e.ModelUsed, e.ModelRequested)), text(e.Provider), num(count(e.Usage.InputTokens)), num(count(e.Usage.OutputTokens)), usdCell(e.CostUSD), text(string(e.CostState)),
+			text(e.Decision), text(e.Outcome), text(e.ReceiptStatus), num(count(e.LatencyMS))})
+	}
+	return g
 }
 
 func baseURL(c *gin.Context) string {
@@ -58,19 +74,14 @@ func baseURL(c *gin.Context) string {
 
 // outcome appends what a person thinks the work was worth.
 func (s *Surface) outcome(r *request) error {
-	ctx := r.Request.Context()
-	e, err := s.Store.Event(ctx, r.session.TenantID, r.Param("id"))
+	e, err := s.Store.Event(r.Request.Context(), r.session.TenantID, r.Param("id"))
 	if err != nil {
 		return err
 	}
-	o, err := meter.NewOutcome(meter.Outcome{Outcome: r.PostForm("outcome"), Source: "human_review", OutcomeType: "human_review"}, nil, s.Now())
-	if err != nil {
+	body := map[string]any{"outcome": r.PostForm("outcome"), "outcome_type": "human_review", "source": "human_review"}
+	if err := r.api(http.MethodPost, "/meter/events/"+string(e.ID)+"/outcome", body, nil); err != nil {
 		return err
 	}
-	o.EventID = e.ID
-	if _, _, _, err := s.Store.RecordOutcome(ctx, r.session.TenantID, o); err != nil {
-		return err
-	}
-	r.Redirect(303, "/app/events/"+string(e.ID)+"#outcome")
+	r.Redirect(http.StatusSeeOther, "/app/events/"+string(e.ID)+"#outcome")
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"math/big"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,11 @@ var funcs = template.FuncMap{
 	"label":   label,
 	"pct":     percent,
 	"margin":  marginPercent,
+	"cellOf":  func(c cell, csrf string) map[string]any { return map[string]any{"Cell": c, "CSRF": csrf} },
+	"gridOf":  func(g grid, csrf string) map[string]any { return map[string]any{"Grid": g, "CSRF": csrf} },
+	"addInt":  func(a, b int) int { return a + b },
+	"seg":     url.PathEscape,
+	"costOf":  costOf,
 	"times20": func(n int) int { return 20 * n },
 }
 
@@ -119,7 +125,14 @@ func percent(part, whole int64) string {
 	if whole == 0 {
 		return "–"
 	}
-	return new(big.Rat).Mul(big.NewRat(part, whole), big.NewRat(100, 1)).FloatString(1) + " %"
+	return tenths(big.NewRat(part, whole))
+}
+
+// tenths is a share as per cent with one place, cut and not rounded: what is not quite all never reads 100 %.
+func tenths(share *big.Rat) string {
+	whole := new(big.Rat).Mul(share, big.NewRat(1000, 1))
+	cut := new(big.Int).Quo(whole.Num(), whole.Denom())
+	return new(big.Rat).SetFrac(cut, big.NewInt(10)).FloatString(1) + " %"
 }
 
 // marginPercent is margin ÷ revenue; a dash without revenue, never minus a hundred (F3).
@@ -135,8 +148,7 @@ func shareOf(a, b money.USD) string {
 	if b.Sign() == 0 {
 		return "–"
 	}
-	text := new(big.Rat).Mul(new(big.Rat).Quo(a.Rat(), b.Rat()), big.NewRat(100, 1)).FloatString(1) + " %"
-	return strings.Replace(text, "-", "−", 1)
+	return strings.Replace(tenths(new(big.Rat).Quo(a.Rat(), b.Rat())), "-", "−", 1)
 }
 
 // per is an amount divided by a count, nil for none.

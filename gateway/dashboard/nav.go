@@ -75,4 +75,4 @@ func (v view) onlyWindow(path string) string {
 }
 
 // may reports whether the visitor's role has a scope; "" is open to every member.
-func (r *request) may(scope meter.Scope) bool { return true }
+func (r *request) may(scope meter.Scope) bool { return scope == "" || r.session.Role.May(scope) }

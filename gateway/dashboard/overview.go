@@ -108,7 +108,7 @@ func (s *Surface) costChart(ctx context.Context, v view, by string) (chart, erro
 	}
 	unit := unitOf(since, until)
 	cells, err := s.Store.Series(ctx, v.filter(), unit, by)
-	return stack("Cost by "+unit+", by "+label(by), slots(unit, since, until), cells, func(key *string) string { return filterLink(v, "/app/events", by, key) }), err
+	return stack("Cost by "+unit+", by "+label(by), absent(by), slots(unit, since, until), cells, func(key *string) string { return filterLink(v, "/app/events", by, key) }), err
 }
 
 // span is the window's ends; an unbounded one begins with the first event.
@@ -205,7 +205,7 @@ func bars(v view, rows []store.Group, total store.Group, by string, n int) ([]ba
 		if i >= n && g.Key != nil {
 			continue // Unattributed is always shown
 		}
-		b := bar{Group: g, Label: "Unattributed", None: g.Key == nil, Link: filterLink(v, "/app/events", by, g.Key)}
+		b := bar{Group: g, Label: absent(by), None: g.Key == nil, Link: filterLink(v, "/app/events", by, g.Key)}
 		if g.Key != nil {
 			b.Label = *g.Key
 		}
@@ -220,6 +220,34 @@ func bars(v view, rows []store.Group, total store.Group, by string, n int) ([]ba
 		return out, nil
 	}
 	return out, &left
+}
+
+// absent is what a row without a key is called.
+func absent(by string) string {
+	switch by {
+	case "outcome":
+		return "none reported"
+	case "provider", "model":
+		return "no vendor called"
+	}
+	return "Unattributed"
+}
+
+// costOf is a group's cost; unknown, and not nothing, where no call of it has a price.
+func costOf(g store.Group) *money.USD {
+	if g.Count > 0 && g.Unpriced == g.Count {
+		return nil
+	}
+	return &g.CostUSD
+}
+
+// perAccepted is all cost of a group over what was accepted (F4); nil where the cost is unknown or nothing was accepted.
+func perAccepted(g store.Group) *money.USD {
+	cost := costOf(g)
+	if cost == nil {
+		return nil
+	}
+	return per(*cost, g.Accepted)
 }
 
 func sortByTotal(keys []string, totals map[string]money.USD) {

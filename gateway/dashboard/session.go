@@ -3,6 +3,8 @@ package dashboard
 import (
 	"crypto/subtle"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -11,9 +13,6 @@ import (
 )
 
 const (
-	sessionCookie = "p402_session"
-	// modeCookie remembers which of the two ledgers was looked at last; it grants nothing.
-	modeCookie = "p402_mode"
 	sessionAge = 12 * 3600 // seconds
 	// maxForm bounds a form; the longest one holds a workflow's description.
 	maxForm = 64 << 10
@@ -31,13 +30,17 @@ type request struct {
 // serve lets a signed-in browser through to a page that its role may see; a POST also needs the session's CSRF token.
 func (s *Surface) serve(rt route) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		cookie, err := c.Cookie(sessionCookie)
+		cookie, err := c.Cookie(gateway.SessionCookie)
 		r := &request{Context: c, s: s, route: rt}
 		if err == nil {
 			r.session, err = s.Store.Session(c.Request.Context(), cookie)
 		}
 		if err != nil {
-			s.notice(c, http.StatusUnauthorized, "Please sign in", "Open the sign-in link that p402 printed when it started.")
+			s.signInAgain(c)
+			return
+		}
+		if !r.may(rt.need) {
+			r.say(http.StatusForbidden, "Your role does not allow this", "You are signed in as "+string(r.session.Role)+". Ask an owner or admin of "+r.session.Tenant+" if you need this page.")
 			return
 		}
 		if c.Request.Method == http.MethodPost {
@@ -58,8 +61,22 @@ func (s *Surface) serve(rt route) gin.HandlerFunc {
 
 // show renders a page for the visitor.
 func (r *request) show(title, template string, filters bool, body any) error {
+	if p, ok := body.(gridPage); ok && len(p.Grids) > 0 {
+		if r.Query("format") == "csv" {
+			return r.sheet(strings.ToLower(title), p.Grids[:1])
+		}
+		p.CSV = withFormat(r.Request.URL)
+		body = p
+	}
 	r.s.render(r.Context, http.StatusOK, r.page(title, template, filters, body))
 	return nil
+}
+
+// withFormat is this very page as CSV.
+func withFormat(at *url.URL) string {
+	q := at.Query()
+	q.Set("format", "csv")
+	return at.Path + "?" + q.Encode()
 }
 
 func (r *request) page(title, template string, filters bool, body any) page {
@@ -71,29 +88,18 @@ func (r *request) say(status int, title, text string) {
 	r.s.render(r.Context, status, r.page(title, "notice.html", false, text))
 }
 
-// signIn spends the link, once, and leaves its secret out of the address bar.
-func (s *Surface) signIn(c *gin.Context) {
-	session, err := s.Store.UseSignInLink(c.Request.Context(), c.Param("token"))
-	if err != nil {
-		s.notice(c, http.StatusNotFound, "This link is used up", "A sign-in link works once and for a short time. Ask for a new one, or start the sandbox again: it prints one.")
-		return
-	}
-	setCookie(c, sessionCookie, session, sessionAge)
-	c.Redirect(http.StatusSeeOther, "/app")
-}
-
 func setCookie(c *gin.Context, name, value string, age int) {
 	http.SetCookie(c.Writer, &http.Cookie{Name: name, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: c.Request.TLS != nil, MaxAge: age})
 }
 
 func (s *Surface) signOut(r *request) error {
-	if cookie, err := r.Cookie(sessionCookie); err == nil {
+	if cookie, err := r.Cookie(gateway.SessionCookie); err == nil {
 		if err := s.Store.EndSession(r.Request.Context(), cookie); err != nil {
 			s.Log.WarnContext(r.Request.Context(), "sign-out not stored", "request_id", gateway.RequestID(r.Context), "err", err)
 		}
 	}
-	setCookie(r.Context, sessionCookie, "", -1)
-	s.notice(r.Context, http.StatusOK, "Signed out", "You can close this window.")
+	setCookie(r.Context, gateway.SessionCookie, "", -1)
+	r.Redirect(http.StatusSeeOther, "/sign-in")
 	return nil
 }
 
@@ -104,7 +110,7 @@ func (s *Surface) setMode(r *request) error {
 		r.say(http.StatusBadRequest, "That cannot be done", "mode: must be live or test")
 		return nil
 	}
-	setCookie(r.Context, modeCookie, mode, 365*24*3600)
+	setCookie(r.Context, gateway.ModeCookie, mode, 365*24*3600)
 	r.Redirect(http.StatusSeeOther, "/app")
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"p402.io/p402/gateway"
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/store"
 	"p402.io/p402/meter"
@@ -82,6 +83,11 @@ func (s *Surface) readView(r *request) (view, error) {
 			continue // an empty field of a form is no filter
 		}
 		switch {
+		case name == "format":
+			if value != "csv" {
+				return v, badParameter(name, "must be csv")
+			}
+			continue
 		case name == "mode":
 			if value != modeLive && value != modeTest {
 				return v, badParameter(name, "must be live or test")
@@ -114,7 +120,7 @@ func (s *Surface) modeOf(r *request) string {
 	if mode := r.Query("mode"); mode == modeLive || mode == modeTest {
 		return mode
 	}
-	if mode, err := r.Cookie(modeCookie); err == nil && (mode == modeLive || mode == modeTest) {
+	if mode, err := r.Cookie(gateway.ModeCookie); err == nil && (mode == modeLive || mode == modeTest) {
 		return mode
 	}
 	if r.session.HasLive {

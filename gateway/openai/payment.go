@@ -17,6 +17,7 @@ func (s *Surface) refuse(c *gin.Context, err error) {
 	var offer *call.Offer
 	var lost *call.PaymentLost
 	var pending *call.PaymentPending
+	var unserved *call.PaidUnserved
 	switch {
 	case errors.As(err, &offer):
 		s.challenge(c, offer)
@@ -25,6 +26,11 @@ func (s *Surface) refuse(c *gin.Context, err error) {
 	case errors.As(err, &pending):
 		c.Header("Retry-After", "5")
 		s.settlementFailed(c, http.StatusServiceUnavailable, pending.Payment, string(settlement.ErrPending.Code), settlement.ErrPending.Message)
+	case errors.As(err, &unserved):
+		if headerErr := paidHeaders(c.Writer.Header(), unserved.Payment); headerErr != nil {
+			s.Log.WarnContext(c.Request.Context(), "payment header not written", "payment_id", unserved.Payment.ID, "err", headerErr)
+		}
+		gateway.Fail(c, s.Log, unserved.Refusal())
 	default:
 		gateway.Fail(c, s.Log, err)
 	}

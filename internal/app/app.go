@@ -20,12 +20,12 @@ import (
 	"p402.io/p402/gateway/anthropic"
 	"p402.io/p402/gateway/api"
 	"p402.io/p402/gateway/call"
-	"p402.io/p402/gateway/dashboard"
 	"p402.io/p402/gateway/facilitator"
 	"p402.io/p402/gateway/openai"
 	"p402.io/p402/gateway/openapi"
 	"p402.io/p402/gateway/sell"
 	"p402.io/p402/internal/catalogue"
+	"p402.io/p402/internal/credential"
 	"p402.io/p402/internal/id"
 	"p402.io/p402/internal/spool"
 	"p402.io/p402/internal/store"
@@ -100,6 +100,7 @@ type App struct {
 	addr        net.Listener
 	metricsAddr net.Listener // nil: off
 	metrics     *metrics
+	gas         gasBook
 }
 
 const (
@@ -107,6 +108,7 @@ const (
 	closeGrace         = 10 * time.Second
 	offerFor           = 10 * time.Minute
 	awaitFor           = 45 * time.Second
+	maxHashes          = 2 // passwords at once: each takes 19 MiB for some tens of milliseconds
 	drainTimeout       = 20 * time.Second
 	sealEvery          = time.Second // how long a fact may wait for its place in the chain; no call does
 )
@@ -174,12 +176,20 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pages, err := dashboard.New(dashboard.Config{Store: a.Store, Log: a.log, Now: now})
+	sealKey, err := a.Store.Secret(ctx, "member_seal", 32)
+	if err != nil {
+		return err
+	}
+	sealer, err := credential.NewSealer(sealKey)
+	if err != nil {
+		return err
+	}
+	pages, err := a.pages(vendors)
 	if err != nil {
 		return err
 	}
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
-		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress},
+		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Hasher: credential.NewHasher(maxHashes), Sealer: sealer},
 		pages,
 		&system{app: a, keys: published}}
 	if a.cfg.Settlement != nil {
@@ -239,11 +249,12 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	}
 	scheme := evm.NewSuite(&evm.Exact{Node: client, ChainID: chainID, Now: now, WorkTime: awaitFor, Wallets: []common.Address{common.HexToAddress(sender.Account())}})
 	worker := settlement.NewWorker(settlement.WorkerConfig{Network: n.CAIP2, Book: a.Store, Chain: &evm.Chain{Client: client}, Sender: sender, Scheme: scheme,
-		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.metrics.gas})
+		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.noteGas})
 	a.workers = append(a.workers, worker)
 	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
 		Assets:   map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet}},
 		Schemes:  map[string]settlement.Scheme{n.CAIP2: scheme},
+		Funders:  map[string]call.Funder{n.CAIP2: scheme},
 		Settlers: map[string]call.Settler{n.CAIP2: worker}}, nil
 }
 

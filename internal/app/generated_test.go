@@ -35,6 +35,9 @@ func (u user) writes() []write {
 			if !ok || op["requestBody"] == nil || !strings.HasPrefix(path, "/api/v2/") || strings.HasSuffix(path, "/verify") || strings.HasSuffix(path, "/completions") {
 				continue
 			}
+			if security, _ := op["security"].([]any); len(security) > 0 && security[0].(map[string]any)["session"] != nil || method != "post" {
+				continue // no key may ask: a key's fields are not looked at
+			}
 			schema := op["requestBody"].(map[string]any)["content"].(map[string]any)["application/json"].(map[string]any)["schema"]
 			w := write{path: strings.ReplaceAll(path, "{id}", event)}
 			collect(doc, schema.(map[string]any), "", &w.fields)

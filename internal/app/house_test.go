@@ -82,7 +82,7 @@ func startHouse() (*house, error) {
 		return nil, err
 	}
 	a, err := New(ctx, Config{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", DatabaseURL: url, Alone: true, CallTimeout: time.Minute,
-		Vendor:     Vendor{Name: "mock", BaseURL: vendor.URL(), AllowPrivate: true, Simulated: true, TestKeys: true},
+		Vendor:     Vendor{Name: "mock", BaseURL: vendor.URL(), AllowPrivate: true, Simulated: true, TestKeys: true, Aliases: moodyModels()},
 		Settlement: &Settlement{Network: devchain.Network, RPC: chain.URL(), Key: devchain.Lookup("settler").Key, PayTo: []string{devchain.Lookup("seller").Address}}}, log)
 	if err != nil {
 		return nil, err

@@ -48,6 +48,9 @@ func TestA1_TestO1_AnotherTenantsObjectIsAMissingOne(t *testing.T) {
 	mine := owner.objects()
 	tried := 0
 	for _, route := range h.routes() {
+		if strings.HasPrefix(route.Path, "/api/v2/members/") {
+			continue // no key may ask at all; tried with sessions in members_test.go
+		}
 		if route.Method == http.MethodHead || !strings.HasPrefix(route.Path, "/api/v2/") || !strings.Contains(route.Path, ":") {
 			continue
 		}

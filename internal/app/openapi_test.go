@@ -15,7 +15,7 @@ import (
 )
 
 // pages is the routes of the dashboard, which are no API.
-var pages = []string{"/", "/app", "/assets/:name", "/sign-in/:token", "/sign-out"}
+var pages = []string{"/", "/app", "/assets/:name", "/sign-in", "/sign-in/:token", "/sign-out"}
 
 func isPage(route string) bool {
 	return slices.Contains(pages, route) || strings.HasPrefix(route, "/app/")
@@ -26,6 +26,8 @@ type operation struct {
 	method, path, route string
 	scope               meter.Scope // "" when any key will do
 	keyed               bool
+	member              bool // only for a signed-in person
+	memberScope         meter.Scope
 }
 
 func (h *house) document(t *testing.T) map[string]any {
@@ -53,7 +55,11 @@ func documented(doc map[string]any) []operation {
 			o := operation{method: strings.ToUpper(method), path: path, route: openapi.Route(path, item)}
 			if security, ok := op["security"].([]any); ok {
 				o.keyed = true
-				if scopes := security[0].(map[string]any)["key"].([]any); len(scopes) > 0 {
+				_, o.member = security[0].(map[string]any)["session"]
+				if scopes, _ := security[0].(map[string]any)["session"].([]any); len(scopes) > 0 {
+					o.memberScope = meter.Scope(scopes[0].(string))
+				}
+				if scopes, _ := security[0].(map[string]any)["key"].([]any); len(scopes) > 0 {
 					o.scope = meter.Scope(scopes[0].(string))
 				}
 			}

@@ -34,6 +34,8 @@ type (
 	Policy string
 	// Refund names money owed back: rfd_…
 	Refund string
+	// Member names one person who signs in: mem_…
+	Member string
 )
 
 // Source makes ids. It is safe for many goroutines; ids of one millisecond still sort in the order made.
@@ -86,6 +88,9 @@ func (s *Source) Policy() Policy { return Policy(s.next("pol_")) }
 
 // Refund makes a new refund id.
 func (s *Source) Refund() Refund { return Refund(s.next("rfd_")) }
+
+// Member makes a new member id.
+func (s *Source) Member() Member { return Member(s.next("mem_")) }
 
 // Suffix is the 26 characters after an id's prefix, or "" if the text is not prefix_ULID.
 func Suffix(text string) string {

@@ -100,7 +100,7 @@ func (s *Store) Close(ctx context.Context, c call.Closing) error {
 	if err := journal.Balanced(c.Entries); err != nil {
 		return err
 	}
-	if c.PaymentMove != nil {
+	if c.PaymentMove != nil || c.Payment != "" {
 		return s.closeAlone(ctx, c)
 	}
 	if err := ctx.Err(); err != nil {

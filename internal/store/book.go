@@ -131,10 +131,18 @@ func move(tx *gorm.DB, m settlement.Move) error {
 	if err := appendMove(tx, m); err != nil {
 		return err
 	}
-	status := map[settlement.State]string{settlement.StateCaptured: "pending", settlement.StateSubmitted: "pending", settlement.StateIncluded: "settled",
-		settlement.StateFinal: "settled", settlement.StateVoided: "failed", settlement.StateLost: "failed"}[m.To]
-	return tx.Exec(`UPDATE events SET receipt_status = ?, decision = CASE WHEN ? = 'settled' THEN 'settled' ELSE decision END
-		WHERE id = (SELECT event_id FROM payments WHERE id = ?) AND state <> 'intent'`, status, status, m.PaymentID).Error
+	return showPayment(tx, m.PaymentID)
+}
+
+// showPayment brings a closed event's receipt status up to its payment's state; "" is no payment.
+func showPayment(tx *gorm.DB, paymentID id.Payment) error {
+	if paymentID == "" {
+		return nil
+	}
+	return tx.Exec(`UPDATE events e SET receipt_status = s.status, decision = CASE WHEN s.status = 'settled' THEN 'settled' ELSE e.decision END
+		FROM (SELECT p.event_id, CASE p.state WHEN 'captured' THEN 'pending' WHEN 'submitted' THEN 'pending' WHEN 'included' THEN 'settled'
+			WHEN 'final' THEN 'settled' WHEN 'voided' THEN 'failed' WHEN 'lost' THEN 'failed' ELSE 'required' END AS status FROM payments p WHERE p.id = ?) s
+		WHERE e.id = s.event_id AND e.state <> 'intent'`, paymentID).Error
 }
 
 // Claim stores a facilitator's payment.

@@ -123,7 +123,7 @@ func (s *Store) openAlone(ctx context.Context, o call.Opening) error {
 			}
 		}
 		if o.Payment != nil {
-			return insertPayment(tx, *o.Payment, "call")
+			return claim(tx, o)
 		}
 		return nil
 	})
@@ -183,7 +183,7 @@ func (s *Store) closeAlone(ctx context.Context, c call.Closing) error {
 		if c.PaymentMove != nil {
 			return move(tx, *c.PaymentMove)
 		}
-		return nil
+		return showPayment(tx, c.Payment)
 	})
 }
 
@@ -217,7 +217,7 @@ func post(tx *gorm.DB, tenant id.Tenant, posting string, entries []journal.Entry
 func (s *Store) deliverAlone(ctx context.Context, d call.Delivery) error {
 	return s.tx(ctx, func(tx *gorm.DB) error {
 		if err := tx.Exec("UPDATE events SET delivered_at = ?, delivered = ?, delivered_bytes = ? WHERE tenant_id = ? AND id = ? AND delivered IS DISTINCT FROM 'whole'",
-			d.At, delivered(d), d.Bytes, d.Tenant, d.EventID).Error; err != nil || !d.Whole {
+			d.At, delivered(d), d.Bytes, d.Tenant, d.EventID).Error; err != nil || !d.Earned {
 			return err
 		}
 		return tx.Exec("UPDATE payments SET delivered_at = ?, hold_until = 'infinity' WHERE event_id = ? AND state NOT IN ('voided', 'authorized')", d.At, d.EventID).Error
@@ -287,6 +287,11 @@ func (s *Store) Undelivered(ctx context.Context, now time.Time, limit int) ([]se
 		AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = payments.id)
 		AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = payments.event_id AND e.state = 'intent')
 		ORDER BY hold_until LIMIT ?`, now, limit)
+}
+
+// Capture moves a payment to captured while its call runs.
+func (s *Store) Capture(ctx context.Context, m settlement.Move) error {
+	return s.tx(ctx, func(tx *gorm.DB) error { return move(tx, m) })
 }
 
 // Void moves a payment to voided.

@@ -126,7 +126,7 @@ func TestS4_OneAuthorizationIsClaimedOnceByAHundred(t *testing.T) {
 		group.Go(func() {
 			e := h.event()
 			p := settlement.Claim(h.ids.Payment(), settlement.Terms{TenantID: h.tenant, Network: auth.Network, Amount: auth.Value}, auth, e.ID, clock(), clock().Add(time.Minute))
-			err := h.Open(t.Context(), call.Opening{Event: e, Payment: &p})
+			err := h.Open(t.Context(), call.Opening{Event: e, Payment: &p, Funds: call.Funds{Balance: auth.Value, At: clock()}})
 			switch {
 			case err == nil:
 				passed.Add(1)
@@ -148,7 +148,7 @@ func TestS6_AVoidedClaimMayBeMadeAgainAndAMoveIsMadeOnce(t *testing.T) {
 	claim := func() settlement.Payment {
 		e := h.event()
 		p := settlement.Claim(h.ids.Payment(), settlement.Terms{TenantID: h.tenant, Network: auth.Network, Amount: auth.Value}, auth, e.ID, clock(), clock())
-		if err := h.Open(t.Context(), call.Opening{Event: e, Payment: &p}); err != nil {
+		if err := h.Open(t.Context(), call.Opening{Event: e, Payment: &p, Funds: call.Funds{Balance: auth.Value, At: clock()}}); err != nil {
 			t.Fatal(err)
 		}
 		return p

@@ -69,3 +69,29 @@ func (s *Store) FirstEvent(ctx context.Context, f Filter) (*time.Time, error) {
 	first := out[0].UTC()
 	return &first, nil
 }
+
+// Spread is how the calls of one key of a grouping went; a nil key is Unattributed.
+type Spread struct {
+	Key       *string
+	Failed    int64
+	FailedUSD money.USD
+	Rejected  money.USD // what work cost that was judged rejected
+	Runs      int64     // calls that are over and were not denied
+	P95MS     int64     `gorm:"column:p95"`
+}
+
+// Spreads is failures, rejected work and the latency's tail by a column of GroupColumns.
+func (s *Store) Spreads(ctx context.Context, f Filter, by string) ([]Spread, error) {
+	key := GroupColumns()[by]
+	if key == "" {
+		return nil, fmt.Errorf("no spread by %q", by)
+	}
+	where, args := f.where()
+	var out []Spread
+	err := s.db.WithContext(ctx).Raw("SELECT "+key+` AS key, count(*) FILTER (WHERE state IN ('failed', 'expired') AND decision <> 'denied') AS failed,
+		coalesce(sum(cost_usd) FILTER (WHERE state IN ('failed', 'expired') AND decision <> 'denied'), 0) AS failed_usd,
+		coalesce(sum(cost_usd) FILTER (WHERE outcome = 'rejected'), 0) AS rejected, count(*) FILTER (WHERE decision <> 'denied') AS runs,
+		coalesce(percentile_disc(0.95) WITHIN GROUP (ORDER BY latency_ms) FILTER (WHERE state <> 'intent'), 0) AS p95
+		FROM events WHERE `+where+" GROUP BY 1 LIMIT 1001", args...).Scan(&out).Error
+	return out, err
+}

@@ -142,7 +142,12 @@ const maxTries = 5
 // tx runs one transaction. It may be retried, as it does nothing but write.
 func (s *Store) tx(ctx context.Context, work func(tx *gorm.DB) error) error {
 	for try := 1; ; try++ {
-		err := s.db.WithContext(ctx).Transaction(work)
+		err := s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			if err := nameActor(ctx, tx); err != nil {
+				return err
+			}
+			return work(tx)
+		})
 		if try == maxTries || !retryable(err) {
 			return err
 		}

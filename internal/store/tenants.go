@@ -97,7 +97,7 @@ func (s *Store) CreateKey(ctx context.Context, k NewKey) (plain string, info Key
 	}
 	info = KeyInfo{ID: s.ids.Key(), Name: k.Name, Prefix: plain[:len(kind)+displayHex], Livemode: k.Livemode, Scopes: k.Scopes, Override: k.Override,
 		Defaults: pairs(k.Defaults), AllowedModels: append([]string{}, k.AllowedModels...), CreatedAt: s.now(), ExpiresAt: k.ExpiresAt}
-	err = s.db.WithContext(ctx).Exec(`INSERT INTO keys (id, tenant_id, name, hash, prefix, livemode, scopes, override, defaults, allowed_models, created_at, expires_at)
+	err = s.change(ctx, `INSERT INTO keys (id, tenant_id, name, hash, prefix, livemode, scopes, override, defaults, allowed_models, created_at, expires_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, info.ID, k.TenantID, k.Name, hash[:], info.Prefix, k.Livemode, docs[0], k.Override, docs[1], docs[2],
 		info.CreatedAt, k.ExpiresAt).Error
 	return plain, info, err
@@ -130,19 +130,19 @@ var errNotFound = fault.New(fault.KindNotFound, "NOT_FOUND", "there is no such o
 
 // RevokeKey ends a key; it stays ended.
 func (s *Store) RevokeKey(ctx context.Context, tenant id.Tenant, key id.Key) error {
-	return exactly(s.db.WithContext(ctx).Exec("UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE tenant_id = ? AND id = ?", s.now(), tenant, key), errNotFound)
+	return exactly(s.change(ctx, "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE tenant_id = ? AND id = ?", s.now(), tenant, key), errNotFound)
 }
 
 // PutBudget stores a new budget and returns its id.
 func (s *Store) PutBudget(ctx context.Context, b meter.Budget) (id.Budget, error) {
 	b.ID = s.ids.Budget()
-	return b.ID, s.db.WithContext(ctx).Exec(`INSERT INTO budgets (id, tenant_id, name, scope_type, scope_id, period, limit_usd, limit_events, limit_tokens, created_at)
+	return b.ID, s.change(ctx, `INSERT INTO budgets (id, tenant_id, name, scope_type, scope_id, period, limit_usd, limit_events, limit_tokens, created_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, b.ID, b.TenantID, b.Name, b.Scope.Type, b.Scope.ID, b.Window, b.LimitUSD, b.LimitEvents, b.LimitTokens, s.now()).Error
 }
 
 // RetireBudget ends a budget.
 func (s *Store) RetireBudget(ctx context.Context, tenant id.Tenant, budget id.Budget) error {
-	return exactly(s.db.WithContext(ctx).Exec("UPDATE budgets SET retired_at = ? WHERE tenant_id = ? AND id = ? AND retired_at IS NULL", s.now(), tenant, budget), errNotFound)
+	return exactly(s.change(ctx, "UPDATE budgets SET retired_at = ? WHERE tenant_id = ? AND id = ? AND retired_at IS NULL", s.now(), tenant, budget), errNotFound)
 }
 
 // PutPolicy stores a new policy and returns its id.
@@ -153,86 +153,12 @@ func (s *Store) PutPolicy(ctx context.Context, p meter.Policy) (id.Policy, error
 	}
 	p.ID = s.ids.Policy()
 	defer s.known.forget()
-	return p.ID, s.db.WithContext(ctx).Exec("INSERT INTO policies (id, tenant_id, name, version, allowed_models, created_at) VALUES (?, ?, ?, 1, ?, ?)",
+	return p.ID, s.change(ctx, "INSERT INTO policies (id, tenant_id, name, version, allowed_models, created_at) VALUES (?, ?, ?, 1, ?, ?)",
 		p.ID, p.TenantID, p.Name, string(models), s.now()).Error
 }
 
 // RetirePolicy ends a policy.
 func (s *Store) RetirePolicy(ctx context.Context, tenant id.Tenant, policy id.Policy) error {
 	defer s.known.forget()
-	return exactly(s.db.WithContext(ctx).Exec("UPDATE policies SET retired_at = ? WHERE tenant_id = ? AND id = ? AND retired_at IS NULL", s.now(), tenant, policy), errNotFound)
-}
-
-// CreateSignInLink makes a one-time token for the dashboard. Only its hash is stored.
-func (s *Store) CreateSignInLink(ctx context.Context, tenant id.Tenant, validFor time.Duration) (token string, err error) {
-	token, hash, err := newToken()
-	if err != nil {
-		return "", err
-	}
-	now := s.now()
-	return token, s.db.WithContext(ctx).Exec("INSERT INTO sign_in_links (tenant_id, hash, created_at, expires_at) VALUES (?, ?, ?, ?)", tenant, hash, now, now.Add(validFor)).Error
-}
-
-func newToken() (string, []byte, error) {
-	raw := make([]byte, 24)
-	if _, err := rand.Read(raw); err != nil {
-		return "", nil, err
-	}
-	token := hex.EncodeToString(raw)
-	hash := sha256.Sum256([]byte(token))
-	return token, hash[:], nil
-}
-
-// Session is a signed-in browser.
-type Session struct {
-	TenantID id.Tenant
-	CSRF     string
-	HasLive  bool // the tenant has a live key
-}
-
-// sessionFor is how long a browser stays signed in.
-const sessionFor = 12 * time.Hour
-
-// UseSignInLink spends a sign-in token, once, and begins a session.
-func (s *Store) UseSignInLink(ctx context.Context, token string) (session string, err error) {
-	hash := sha256.Sum256([]byte(token))
-	session, sessionHash, err := newToken()
-	if err != nil {
-		return "", err
-	}
-	csrf, _, err := newToken()
-	if err != nil {
-		return "", err
-	}
-	now := s.now()
-	err = s.tx(ctx, func(tx *gorm.DB) error {
-		var tenant string
-		res := tx.Raw("UPDATE sign_in_links SET used_at = ? WHERE hash = ? AND used_at IS NULL AND expires_at > ? RETURNING tenant_id", now, hash[:], now).Scan(&tenant)
-		if res.Error != nil {
-			return res.Error
-		}
-		if tenant == "" {
-			return errNotFound
-		}
-		return tx.Exec("INSERT INTO sessions (tenant_id, hash, csrf, created_at, expires_at) VALUES (?, ?, ?, ?, ?)", tenant, sessionHash, csrf, now, now.Add(sessionFor)).Error
-	})
-	return session, err
-}
-
-// Session finds a signed-in browser.
-func (s *Store) Session(ctx context.Context, session string) (Session, error) {
-	hash := sha256.Sum256([]byte(session))
-	var out Session
-	res := s.db.WithContext(ctx).Raw(`SELECT tenant_id, csrf, EXISTS (SELECT 1 FROM keys k WHERE k.tenant_id = s.tenant_id AND k.livemode) AS has_live
-		FROM sessions s WHERE hash = ? AND expires_at > ?`, hash[:], s.now()).Scan(&out)
-	if res.Error == nil && res.RowsAffected == 0 {
-		return out, errNotFound
-	}
-	return out, res.Error
-}
-
-// EndSession signs a browser out.
-func (s *Store) EndSession(ctx context.Context, session string) error {
-	hash := sha256.Sum256([]byte(session))
-	return s.db.WithContext(ctx).Exec("DELETE FROM sessions WHERE hash = ?", hash[:]).Error
+	return exactly(s.change(ctx, "UPDATE policies SET retired_at = ? WHERE tenant_id = ? AND id = ? AND retired_at IS NULL", s.now(), tenant, policy), errNotFound)
 }

@@ -279,15 +279,15 @@ func postAll(tx *gorm.DB, ops []*operation, at time.Time) error {
 
 // deliverAll notes which answers left.
 func deliverAll(tx *gorm.DB, ops []*operation) error {
-	var rows, whole []record
+	var rows, earned []record
 	for _, op := range ops {
 		if op.delivery == nil {
 			continue
 		}
 		d := *op.delivery
 		row := record{"id": d.EventID, "tenant_id": d.Tenant, "delivered_at": d.At.UTC(), "delivered": delivered(d), "delivered_bytes": d.Bytes}
-		if rows = append(rows, row); d.Whole {
-			whole = append(whole, row)
+		if rows = append(rows, row); d.Earned {
+			earned = append(earned, row)
 		}
 	}
 	if len(rows) == 0 {
@@ -300,7 +300,7 @@ func deliverAll(tx *gorm.DB, ops []*operation) error {
 	}
 	return execRows(tx, `UPDATE payments p SET delivered_at = r.delivered_at, hold_until = 'infinity'
 		FROM jsonb_populate_recordset(NULL::events, ?::jsonb) r
-		WHERE p.event_id IN ? AND p.event_id = r.id AND p.state NOT IN ('voided', 'authorized')`, whole, ids(whole))
+		WHERE p.event_id IN ? AND p.event_id = r.id AND p.state NOT IN ('voided', 'authorized')`, earned, ids(earned))
 }
 
 // execRows runs a statement over rows; none: nothing to do.

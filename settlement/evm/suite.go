@@ -2,6 +2,9 @@ package evm
 
 import (
 	"context"
+	"math/big"
+
+	"github.com/ethereum/go-ethereum/common"
 
 	"p402.io/p402/internal/money"
 	"p402.io/p402/settlement"
@@ -24,6 +27,17 @@ func NewSuite(e *Exact) *Suite {
 
 // Name is that of the scheme every network has.
 func (s *Suite) Name() string { return x402.SchemeExact }
+
+// Funds is what a payer has of a token at the latest block.
+func (s *Suite) Funds(ctx context.Context, asset, payer string) (money.USDC, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	word, err := s.exact.read(ctx, common.HexToAddress(asset), sigBalance, common.HexToAddress(payer))
+	if err != nil {
+		return money.USDC{}, unavailable(err)
+	}
+	return money.USDCFromBig(new(big.Int).SetBytes(word))
+}
 
 // Check routes by the terms' scheme and transfer method. A payload of another kind than was offered is refused.
 func (s *Suite) Check(ctx context.Context, t settlement.Terms, p x402.Payment) (settlement.Authorization, error) {

@@ -58,10 +58,8 @@ each('[data-live]', (button) => {
     try {
       const res = await fetch(location.href);
       const next = new DOMParser().parseFromString(await res.text(), 'text/html');
-      for (const selector of [button.dataset.live, '#total']) {
-        const fresh = next.querySelector(selector);
-        if (fresh) document.querySelector(selector).replaceWith(fresh);
-      }
+      const fresh = next.querySelector(button.dataset.live);
+      if (fresh) document.querySelector(button.dataset.live).replaceWith(fresh);
     } catch { /* look again */ }
     timer = setTimeout(look, 2000);
   };
