@@ -100,16 +100,16 @@ func TestA94_DamageAtAnyOffsetIsSetAside(t *testing.T) {
 	}
 	for i, raw := range cases {
 		sub := filepath.Join(dir, fmt.Sprint(i))
-		damaged, logs := open(t, sub)
+		before, _ := open(t, sub)
 		for _, name := range []string{"a", "c"} {
-			if err := damaged.Keep(name, []byte("good")); err != nil {
+			if err := before.Keep(name, []byte("good")); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if err := os.WriteFile(filepath.Join(sub, "b.kept"), raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		damaged, logs = open(t, sub)
+		damaged, logs := open(t, sub)
 		good := 0
 		n, err := damaged.Drain(t.Context(), func(_ context.Context, r []byte) (bool, error) {
 			if string(r) != "good" {
