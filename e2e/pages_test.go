@@ -21,5 +21,5 @@ func TestF18_TheAuditorSeesAndCannotChange(t *testing.T) {
 }
 
 func TestEveryPageIsFitForEverybody(t *testing.T) {
-	prove(t, "pages.mjs", "every_page_is_fit_for_everybody", "every_page_is_light", "works_without_scripts", "filters_are_in_the_address_and_strict", "forms_of_control", "quiet_console")
+	prove(t, "pages.mjs", "every_page_fits_a_desk", "every_page_fits_a_phone", "every_page_is_light", "works_without_scripts", "filters_are_in_the_address_and_strict", "forms_of_control", "quiet_console")
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // scriptTimeout is for one script with all of its cases.
-const scriptTimeout = 4 * time.Minute
+const scriptTimeout = 5 * time.Minute
 
 // suite is what all tests share: the binaries, and sandboxes and script runs that are made when first asked for.
 type suite struct {

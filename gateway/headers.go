@@ -25,6 +25,7 @@ const (
 	HeaderPolicyID        = "X-P402-Policy-ID"
 	HeaderBudgetID        = "X-P402-Budget-ID"
 	HeaderBudgetRemaining = "X-P402-Budget-Remaining-USD"
+	HeaderPlanNotice      = "X-P402-Plan-Notice"
 	HeaderReceiptID       = "X-P402-Receipt-ID"
 	HeaderSimulated       = "X-P402-Simulated"
 	HeaderIdempotencyKey  = "Idempotency-Key"

@@ -18,7 +18,7 @@ const (
 	crossMethods = "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS"
 	crossExposed = "PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE, Retry-After, " + HeaderReplayed + ", " + HeaderRequestID + ", " + HeaderEventID + ", " +
 		HeaderReceiptID + ", " + HeaderProvider + ", " + HeaderModel + ", " + HeaderLatencyMS + ", " + HeaderOverheadMS + ", " + HeaderAttempts + ", " +
-		HeaderCostUSD + ", " + HeaderCostState + ", " + HeaderDecision + ", " + HeaderDenyCode + ", " + HeaderPolicyID + ", " + HeaderBudgetID + ", " +
+		HeaderCostUSD + ", " + HeaderCostState + ", " + HeaderDecision + ", " + HeaderDenyCode + ", " + HeaderPlanNotice + ", " + HeaderPolicyID + ", " + HeaderBudgetID + ", " +
 		HeaderBudgetRemaining + ", " + HeaderPrivacyMode + ", " + HeaderSimulated
 	// crossMaxAge is how long a browser may remember a preflight; browsers cap it at two hours and less.
 	crossMaxAge = "600"

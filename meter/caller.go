@@ -27,12 +27,17 @@ const (
 	ScopeEvidenceRead Scope = "evidence:read"
 	ScopeSettleVerify Scope = "settle:verify"
 	ScopeSettleWrite  Scope = "settle:write"
+	ScopeFinanceRead  Scope = "finance:read"
+	ScopeFinanceWrite Scope = "finance:write"
+	ScopeFinanceClose Scope = "finance:close"
+	ScopeExportRead   Scope = "export:read"
 )
 
 // AllScopes is every scope there is, in a fixed order.
 func AllScopes() []Scope {
 	return []Scope{ScopeInfer, ScopeMeterRead, ScopeMeterWrite, ScopeOutcomeWrite, ScopeControlRead, ScopeControlWrite, ScopeKeysRead, ScopeKeysWrite,
-		ScopeSellRead, ScopeSellWrite, ScopeReceiptsRead, ScopeEvidenceRead, ScopeSettleVerify, ScopeSettleWrite}
+		ScopeSellRead, ScopeSellWrite, ScopeReceiptsRead, ScopeEvidenceRead, ScopeSettleVerify, ScopeSettleWrite,
+		ScopeFinanceRead, ScopeFinanceWrite, ScopeFinanceClose, ScopeExportRead}
 }
 
 // Override says whether a caller may change a dimension that its key has a default for (PRODUCT §2.1).

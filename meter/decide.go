@@ -35,6 +35,7 @@ type Standing struct {
 	Budgets  []BudgetStanding
 	Policies []Policy
 	Workflow *Workflow
+	Plan     *PlanUse // nil: no gate of a plan
 }
 
 // Verdict is the outcome of a decision.
@@ -66,6 +67,7 @@ type Decision struct {
 	Remaining    *money.USD
 	PolicyID     id.Policy
 	PolicyVer    int
+	PlanNotice   string // what the caller should hear of the tenant's plan
 }
 
 // Decide judges a quote. It explains; the guarded update in Store.Open enforces. Budgets come before rules, in
@@ -87,12 +89,24 @@ func Decide(c Caller, q Quote, s Standing, now time.Time) Decision {
 		d.hit(Hit{Code: "MODEL_NOT_ALLOWED", Source: "policy", Scope: "workflow", ObjectID: q.Workflow.WorkflowID,
 			Detail: "the model has no known cost, so it cannot be sold"})
 	}
+	d.judgePlan(s, now)
 	if len(d.Hits) > 0 {
 		d.Verdict, d.Code = VerdictDeny, d.Hits[0].Code
 	} else if q.Workflow != nil {
 		d.Verdict = VerdictPay
 	}
 	return d
+}
+
+// judgePlan comes last (PRODUCT §5): a plan denies only new calls, and only after its grace.
+func (d *Decision) judgePlan(s Standing, now time.Time) {
+	if s.Plan == nil {
+		return
+	}
+	d.PlanNotice = s.Plan.Words(now)
+	if s.Plan.State(now) == PlanCapped {
+		d.hit(Hit{Code: "PLAN_CAP_EXCEEDED", Source: "plan", Scope: "tenant", ObjectID: s.Plan.Plan.ID, Detail: "the plan's events of this month are used and its grace is over"})
+	}
 }
 
 func (d *Decision) hit(h Hit) { d.Hits = append(d.Hits, h) }

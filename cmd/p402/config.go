@@ -16,6 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"p402.io/p402/internal/app"
+	"p402.io/p402/internal/credential"
 	"p402.io/p402/internal/provider"
 	"p402.io/p402/settlement"
 )
@@ -40,6 +41,14 @@ type fileConfig struct {
 	PricesFile string              `yaml:"prices_file"`
 	Providers  []fileProvider      `yaml:"providers"`
 	Aliases    map[string][]string `yaml:"aliases"`
+	// OIDC is an issuer that members may sign in by; without it they have links and passwords.
+	OIDC *struct {
+		Name         string `yaml:"name"`
+		Issuer       string `yaml:"issuer"`
+		ClientID     string `yaml:"client_id"`
+		ClientSecret string `yaml:"client_secret"`
+		URL          string `yaml:"url"` // where browsers reach this gateway
+	} `yaml:"oidc"`
 	Settlement *struct {
 		Network string   `yaml:"network"`
 		RPC     string   `yaml:"rpc"`
@@ -123,7 +132,7 @@ func loadConfig(path string) (app.Config, error) {
 // variables is every P402_ name that a p402 command reads; the last eight belong to other commands and the tests.
 func variables() []string {
 	return []string{"P402_LISTEN", "P402_METRICS_LISTEN", "P402_SPOOL_DIR", "P402_DATABASE_URL", "P402_VENDOR_NAME", "P402_VENDOR_BASE_URL", "P402_VENDOR_API_KEY", "P402_PRICES_FILE",
-		"P402_SETTLEMENT_KEY",
+		"P402_SETTLEMENT_KEY", "P402_OIDC_CLIENT_SECRET",
 		"P402_CONFIG", "P402_URL", "P402_KEY", "P402_WALLET_KEY", "P402_PG_BIN", "P402_UPSTREAM_KEY", "P402_USAGE_CASES", "P402_X402_VECTORS"}
 }
 
@@ -162,6 +171,23 @@ func (f fileConfig) metricsListen() (string, error) {
 	return net.JoinHostPort("127.0.0.1", strconv.FormatUint(number+1, 10)), nil
 }
 
+// oidc checks the issuer's part; nil without one.
+func (f fileConfig) oidc() (*credential.OIDCConfig, error) {
+	if f.OIDC == nil {
+		return nil, nil
+	}
+	c := credential.OIDCConfig{Name: f.OIDC.Name, Issuer: f.OIDC.Issuer, ClientID: f.OIDC.ClientID, ClientSecret: f.OIDC.ClientSecret, RedirectURL: strings.TrimSuffix(f.OIDC.URL, "/") + "/sign-in/oidc/callback"}
+	if value, ok := os.LookupEnv("P402_OIDC_CLIENT_SECRET"); ok {
+		c.ClientSecret = value
+	}
+	for name, value := range map[string]string{"oidc.name": c.Name, "oidc.issuer": c.Issuer, "oidc.client_id": c.ClientID, "oidc.client_secret (P402_OIDC_CLIENT_SECRET)": c.ClientSecret, "oidc.url": f.OIDC.URL} {
+		if value == "" {
+			return nil, fmt.Errorf("%s is not set", name)
+		}
+	}
+	return &c, nil
+}
+
 func (f fileConfig) check() (app.Config, error) {
 	switch {
 	case f.DatabaseURL == "":
@@ -184,6 +210,9 @@ func (f fileConfig) check() (app.Config, error) {
 	c := app.Config{Listen: f.Listen, MetricsListen: metrics, SpoolDir: f.SpoolDir, DatabaseURL: f.DatabaseURL, Origins: f.Origins, PricesFile: f.PricesFile,
 		Vendor: app.Vendor{Name: f.Vendor.Name, BaseURL: f.Vendor.BaseURL, APIKey: f.Vendor.APIKey,
 			AllowPrivate: f.Vendor.AllowPrivate, TestKeys: f.Vendor.TestKeys}, Aliases: f.Aliases}
+	if c.OIDC, err = f.oidc(); err != nil {
+		return app.Config{}, err
+	}
 	for i, p := range f.Providers {
 		v, err := p.vendor(i)
 		if err != nil {

@@ -21,6 +21,7 @@ func commands() []command {
 		{"migrate", "bring the database's schema up to date", migrate},
 		{"keys", "create, list and revoke API keys", keys},
 		{"link", "print a one-time sign-in link to the pages", link},
+		{"plan", "show or change a tenant's plan", plan},
 		{"apply", "create or change workflows from a YAML file", apply},
 		{"pay", "pay a priced URL with a wallet key", pay},
 		{"verify", "check a receipt, offline or against the chain, or the ledger", verify},

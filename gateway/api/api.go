@@ -30,7 +30,8 @@ type Surface struct {
 	CursorKey []byte
 	Keys      settlement.KeySet
 	// PayTo reads an address that a seller has typed and returns its checksummed form, or a refusal (evm.ParseAddress).
-	PayTo func(text string) (string, error)
+	Finance Finance
+	PayTo   func(text string) (string, error)
 	// Hasher and Sealer keep what people sign in with.
 	Hasher *credential.Hasher
 	Sealer *credential.Sealer
@@ -45,8 +46,9 @@ type route struct {
 	scope        meter.Scope // "" = any key
 	query        []string    // what the query may name, each once; a route that has filters reads the rest itself
 	filters      bool
-	member       bool // only a signed-in person may ask; a key is refused
-	secret       bool // the answer holds a secret: it is never kept for a repeated Idempotency-Key
+	member       bool  // only a signed-in person may ask; a key is refused
+	secret       bool  // the answer holds a secret: it is never kept for a repeated Idempotency-Key
+	maxBody      int64 // of a POST, in bytes; 0 = gateway.MaxAPIBody
 	do           handler
 }
 
@@ -68,6 +70,9 @@ func (s *Surface) routes() []route {
 		{method: "PATCH", path: "/members/:id", scope: meter.ScopeMembersWrite, member: true, do: s.setRole},
 		{method: "DELETE", path: "/members/:id", scope: meter.ScopeMembersWrite, member: true, do: s.removeMember},
 		{method: "POST", path: "/members/:id/link", scope: meter.ScopeMembersWrite, member: true, secret: true, do: s.memberLink},
+		{method: "GET", path: "/billing/plans", do: s.listPlans},
+		{method: "GET", path: "/billing/usage", scope: meter.ScopeMeterRead, do: s.planUsage},
+		{method: "POST", path: "/billing/checkout", member: true, do: s.checkout},
 		{method: "GET", path: "/audit-log", scope: meter.ScopeAuditRead, member: true, query: append([]string{"object_type", "object_id", "actor"}, paging...), do: s.listAudit},
 		{method: "GET", path: "/meter/events", scope: meter.ScopeMeterRead, query: append([]string{"order"}, paging...), filters: true, do: s.listEvents},
 		{method: "GET", path: "/meter/summary", scope: meter.ScopeMeterRead, query: []string{"group_by"}, filters: true, do: s.summary},
@@ -101,11 +106,13 @@ func (s *Surface) routes() []route {
 // Register adds the routes.
 func (s *Surface) Register(r *gin.Engine) {
 	g := r.Group("/api/v2")
-	for _, rt := range s.routes() {
+	for _, rt := range append(s.routes(), s.financeRoutes()...) {
 		g.Handle(rt.method, rt.path, s.serve(rt))
 	}
 	g.POST("/receipts/verify", s.verifyReceipt)
+	g.GET("/exports/:id/download", s.download)
 	g.POST("/auth/login", s.open(s.login))
+	g.POST("/access-requests", s.open(s.requestAccess))
 }
 
 // serve authenticates, asks for the scope, checks the query, and writes what the handler returns.
@@ -164,7 +171,7 @@ func checkQuery(c *gin.Context, rt route) error {
 		return err
 	}
 	for name, values := range query {
-		once := slices.Contains(rt.query, name) || name == lenient && rt.method == http.MethodPost
+		once := slices.Contains(rt.query, name) || name == lenient && (rt.method == http.MethodPost || rt.method == http.MethodPut)
 		switch {
 		case !once && !rt.filters:
 			return fault.Field(fault.KindInvalid, "UNKNOWN_PARAMETER", clip(name), "is not a query parameter of this route")

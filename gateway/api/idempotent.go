@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"io"
@@ -30,7 +31,7 @@ func (s *Surface) once(c *gin.Context, caller meter.Caller, rt route) (answer, e
 		len(c.Request.Header.Values(gateway.HeaderIdempotencyKey)) == 0 {
 		return run(c, caller, rt)
 	}
-	claim, err := claimOf(c, caller)
+	claim, err := claimOf(c, caller, rt.maxBody)
 	if err != nil {
 		return answer{}, err
 	}
@@ -63,13 +64,13 @@ func (s *Surface) once(c *gin.Context, caller meter.Caller, rt route) (answer, e
 }
 
 // claimOf reads the key and digests the request: method, path, query and body.
-func claimOf(c *gin.Context, caller meter.Caller) (store.IdempotentClaim, error) {
+func claimOf(c *gin.Context, caller meter.Caller, maxBody int64) (store.IdempotentClaim, error) {
 	keys := c.Request.Header.Values(gateway.HeaderIdempotencyKey)
 	bad := func(r rune) bool { return r < 0x21 || r > 0x7e }
 	if len(keys) != 1 || keys[0] == "" || len(keys[0]) > maxIdempotencyKey || strings.ContainsFunc(keys[0], bad) {
 		return store.IdempotentClaim{}, fault.Field(fault.KindInvalid, "INVALID_IDEMPOTENCY_KEY", gateway.HeaderIdempotencyKey, "must be 1 to 128 visible ASCII characters, once")
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, gateway.MaxAPIBody))
+	raw, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, cmp.Or(maxBody, gateway.MaxAPIBody)))
 	if err != nil {
 		return store.IdempotentClaim{}, err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"p402.io/p402/gateway"
+	"p402.io/p402/internal/credential"
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/store"
 	"p402.io/p402/meter"
@@ -37,8 +38,11 @@ type Config struct {
 	Now   func() time.Time
 	// Networks is where payments are collected, as CAIP-2 ids; none without settlement.
 	Networks []string
-	Card     meter.RateCard
-	Version  string
+	// OIDC is an issuer that members may sign in by; nil without one. Sealer hides what a browser carries to it.
+	OIDC    *credential.OIDC
+	Sealer  *credential.Sealer
+	Card    meter.RateCard
+	Version string
 	// Vendors and Gas are read afresh for each page that shows them.
 	Vendors func() []Vendor
 	Gas     func() []Gas
@@ -152,6 +156,8 @@ func (s *Surface) routes() []route {
 		{method: "GET", path: "/app/audit", need: meter.ScopeAuditRead, params: []string{"object_type", "object_id", "actor", "before"}, do: s.audit},
 		{method: "GET", path: "/app/account", params: []string{"saved"}, do: s.account},
 		{method: "POST", path: "/app/account", do: s.accountChange},
+		{method: "GET", path: "/app/plan", need: meter.ScopeMeterRead, do: s.plan},
+		{method: "POST", path: "/app/plan", do: s.checkout},
 		{method: "GET", path: "/app/system", need: meter.ScopeSystemRead, do: s.system},
 	}
 }
@@ -164,6 +170,12 @@ func (s *Surface) Register(r *gin.Engine) {
 	r.GET("/sign-in/:token", s.signIn)
 	r.GET("/sign-in", s.signInPage)
 	r.POST("/sign-in", s.signInForm)
+	r.GET("/get-access", s.access)
+	r.POST("/get-access", s.accessForm)
+	if s.OIDC != nil {
+		r.GET("/sign-in/oidc", s.toIssuer)
+		r.GET("/sign-in/oidc/callback", s.fromIssuer)
+	}
 	s.engine = r
 	for _, rt := range s.routes() {
 		r.Handle(rt.method, rt.path, s.serve(rt))

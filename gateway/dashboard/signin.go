@@ -15,11 +15,12 @@ import (
 type signInData struct {
 	Refusal string
 	Email   string
+	Issuer  string // the button for signing in by an issuer; "" without one
 	Next    string // where the visitor wanted to go; a path of ours
 }
 
 func (s *Surface) signInPage(c *gin.Context) {
-	s.render(c, http.StatusOK, page{Title: "Sign in", Template: "signin.html", Body: signInData{Next: ours(c.Query("next"))}})
+	s.render(c, http.StatusOK, page{Title: "Sign in", Template: "signin.html", Body: signInData{Next: ours(c.Query("next")), Issuer: s.issuer()}})
 }
 
 // signInAgain answers a visit without a session: the sign-in page, in the place of the page that was asked for.
@@ -28,7 +29,15 @@ func (s *Surface) signInAgain(c *gin.Context) {
 	if c.Request.Method == http.MethodGet {
 		next = ours(c.Request.URL.RequestURI())
 	}
-	s.render(c, http.StatusUnauthorized, page{Title: "Sign in", Template: "signin.html", Body: signInData{Next: next}})
+	s.render(c, http.StatusUnauthorized, page{Title: "Sign in", Template: "signin.html", Body: signInData{Next: next, Issuer: s.issuer()}})
+}
+
+// issuer is what the members know their issuer by; "" without one.
+func (s *Surface) issuer() string {
+	if s.OIDC == nil {
+		return ""
+	}
+	return s.OIDC.Name()
 }
 
 // ours is an address that leads to a page of ours, or "".
@@ -63,7 +72,7 @@ func (s *Surface) signInForm(c *gin.Context) {
 		r.failed(err)
 		return
 	}
-	s.render(c, http.StatusUnauthorized, page{Title: "Sign in", Template: "signin.html", Body: signInData{Refusal: refusal.Message, Email: c.PostForm("email"), Next: ours(c.PostForm("next"))}})
+	s.render(c, http.StatusUnauthorized, page{Title: "Sign in", Template: "signin.html", Body: signInData{Refusal: refusal.Message, Email: c.PostForm("email"), Next: ours(c.PostForm("next")), Issuer: s.issuer()}})
 }
 
 // signIn spends the link, once, and leaves its secret out of the address bar.

@@ -116,6 +116,7 @@ func Describe(h http.Header, res call.Result) {
 	set(gateway.HeaderPolicyID, string(d.PolicyID))
 	set(gateway.HeaderBudgetID, string(d.BudgetID))
 	set(gateway.HeaderPrivacyMode, e.PrivacyMode)
+	set(gateway.HeaderPlanNotice, d.PlanNotice)
 	if d.Remaining != nil {
 		set(gateway.HeaderBudgetRemaining, d.Remaining.String())
 	}

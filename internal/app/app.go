@@ -31,6 +31,7 @@ import (
 	"p402.io/p402/internal/store"
 	"p402.io/p402/settlement"
 	"p402.io/p402/settlement/evm"
+	"p402.io/p402/settlement/reconcile"
 	"p402.io/p402/settlement/txmgr"
 )
 
@@ -49,6 +50,8 @@ type Config struct {
 	Settlement *Settlement // nil: metering only; no chain setting is read
 	// Origins is the web origins whose pages may call the keyed surfaces; none by default.
 	Origins []string
+	// OIDC is an issuer that members may sign in by; nil: links and passwords only.
+	OIDC *credential.OIDCConfig
 	// Alone says that no other node serves this database: calls that a crash left open are then closed at once on start.
 	Alone bool
 	// SpoolDir is where closings wait while the store is away; "" is none, and then the sweeper estimates them.
@@ -100,6 +103,7 @@ type App struct {
 	addr        net.Listener
 	metricsAddr net.Listener // nil: off
 	metrics     *metrics
+	indexer     *reconcile.Indexer // nil without settlement
 	gas         gasBook
 }
 
@@ -110,7 +114,8 @@ const (
 	awaitFor           = 45 * time.Second
 	maxHashes          = 2 // passwords at once: each takes 19 MiB for some tens of milliseconds
 	drainTimeout       = 20 * time.Second
-	sealEvery          = time.Second // how long a fact may wait for its place in the chain; no call does
+	sealEvery          = time.Second     // how long a fact may wait for its place in the chain; no call does
+	indexPoll          = 5 * time.Second // a block or three; finance does not read faster
 )
 
 // now is the house's clock: UTC, in whole microseconds, which is what the ledger keeps.
@@ -176,6 +181,7 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	finance := api.Finance{Signer: reconcile.Signer{Name: issuer.Name, KeyID: issuer.KeyID, Key: issuer.Key}, Nodes: map[string]reconcile.Node{}}
 	sealKey, err := a.Store.Secret(ctx, "member_seal", 32)
 	if err != nil {
 		return err
@@ -184,18 +190,19 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pages, err := a.pages(vendors)
+	pages, err := a.pages(vendors, sealer)
 	if err != nil {
 		return err
 	}
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
-		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Hasher: credential.NewHasher(maxHashes), Sealer: sealer},
+		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Hasher: credential.NewHasher(maxHashes), Sealer: sealer, Finance: finance},
 		pages,
 		&system{app: a, keys: published}}
 	if a.cfg.Settlement != nil {
 		if runner.Sale, err = a.sale(ctx, issuer); err != nil {
 			return err
 		}
+		finance.Nodes[a.indexer.Network] = a.indexer.Node
 		payTo := map[string]bool{}
 		for _, address := range a.cfg.Settlement.PayTo {
 			payTo[address] = true
@@ -251,6 +258,7 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 	worker := settlement.NewWorker(settlement.WorkerConfig{Network: n.CAIP2, Book: a.Store, Chain: &evm.Chain{Client: client}, Sender: sender, Scheme: scheme,
 		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.noteGas})
 	a.workers = append(a.workers, worker)
+	a.indexer = &reconcile.Indexer{Network: n.CAIP2, Node: &evm.Logs{Client: client, Network: n.CAIP2}, Index: a.Store, Now: now, Log: a.log, Poll: indexPoll}
 	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
 		Assets:   map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet}},
 		Schemes:  map[string]settlement.Scheme{n.CAIP2: scheme},
@@ -278,6 +286,9 @@ func (a *App) Run(ctx context.Context) error {
 	group.Go(func() error { return a.sweeper.Run(background) })
 	group.Go(func() error { return a.serveMetrics(background) })
 	group.Go(func() error { return a.sealer.Run(background) })
+	if a.indexer != nil {
+		group.Go(func() error { return a.indexer.Run(background) })
+	}
 	for _, w := range a.workers {
 		group.Go(func() error { return w.Run(background) })
 	}

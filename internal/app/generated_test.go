@@ -18,8 +18,8 @@ type field struct {
 
 // write is one documented route that reads a body of ours.
 type write struct {
-	path   string
-	fields []field
+	method, path string
+	fields       []field
 }
 
 // writes reads every /api/v2 POST of ours and its fields out of the document, so that a new field is tried as well.
@@ -35,11 +35,15 @@ func (u user) writes() []write {
 			if !ok || op["requestBody"] == nil || !strings.HasPrefix(path, "/api/v2/") || strings.HasSuffix(path, "/verify") || strings.HasSuffix(path, "/completions") {
 				continue
 			}
-			if security, _ := op["security"].([]any); len(security) > 0 && security[0].(map[string]any)["session"] != nil || method != "post" {
+			if security, _ := op["security"].([]any); len(security) > 0 && security[0].(map[string]any)["session"] != nil {
 				continue // no key may ask: a key's fields are not looked at
 			}
-			schema := op["requestBody"].(map[string]any)["content"].(map[string]any)["application/json"].(map[string]any)["schema"]
-			w := write{path: strings.ReplaceAll(path, "{id}", event)}
+			media, ok := op["requestBody"].(map[string]any)["content"].(map[string]any)["application/json"].(map[string]any)
+			if !ok {
+				continue // a file is read by its own rules
+			}
+			schema := media["schema"]
+			w := write{method: strings.ToUpper(method), path: strings.ReplaceAll(path, "{id}", event)}
 			collect(doc, schema.(map[string]any), "", &w.fields)
 			out = append(out, w)
 		}
@@ -79,6 +83,11 @@ func collect(doc, schema map[string]any, at string, into *[]field) {
 	}
 }
 
+// isDecimal reports whether a field takes a decimal, as text or as a number.
+func isDecimal(path string) bool {
+	return strings.HasSuffix(path, "_usd") || strings.HasSuffix(path, "_pct") || path == "quality_score"
+}
+
 // bodyWith is a body that holds value at a path, and nothing else.
 func bodyWith(path, value string) string {
 	parts := strings.Split(path, ".")
@@ -93,13 +102,13 @@ func bodyWith(path, value string) string {
 }
 
 // refused sends a value to a field and wants a 4xx that names the field, never a 5xx.
-func (u user) refused(path string, f field, value string) {
+func (u user) refused(w write, f field, value string) {
 	u.t.Helper()
-	r := u.do("POST", path, bodyWith(f.path, value))
+	r := u.do(w.method, w.path, bodyWith(f.path, value))
 	code, param, _ := r.fault(u.t)
 	named := param == f.path || strings.HasPrefix(param, f.path+".") || strings.HasPrefix(param, f.path+"[")
 	if r.status != http.StatusBadRequest || code != "INVALID_JSON" && code != "INVALID_INPUT" || code == "INVALID_INPUT" && !named {
-		u.t.Errorf("%s %s = %.40s: %d %s %q", path, f.path, value, r.status, code, param)
+		u.t.Errorf("%s %s = %.40s: %d %s %q", w.path, f.path, value, r.status, code, param)
 	}
 }
 
@@ -115,7 +124,7 @@ func TestA25_BrokenTextIsRefusedInEveryField(t *testing.T) {
 			}
 			n++
 			for _, value := range []string{`"a\u0000b"`, `"\ud800"`, `"\udc00x"`, "\"\xff\"", "\"\xc0\xaf\"", "\"a\nb\""} {
-				u.refused(w.path, f, value)
+				u.refused(w, f, value)
 			}
 		}
 	}
@@ -131,7 +140,7 @@ func TestA26_BrokenNumbersAreRefusedInEveryField(t *testing.T) {
 	n := 0
 	for _, w := range u.writes() {
 		for _, f := range w.fields {
-			money := strings.HasSuffix(f.path, "_usd") || f.path == "quality_score"
+			money := isDecimal(f.path)
 			values := []string{"NaN", "Infinity", "-Infinity", "0x10", "01", "1e400", `"NaN"`, `""`, `" 1"`, "[1]", "true"}
 			switch {
 			case money:
@@ -142,7 +151,7 @@ func TestA26_BrokenNumbersAreRefusedInEveryField(t *testing.T) {
 			}
 			n++
 			for _, value := range values {
-				u.refused(w.path, f, value)
+				u.refused(w, f, value)
 			}
 		}
 	}
@@ -160,12 +169,12 @@ func TestA30_WrongTypesAreRefusedInEveryField(t *testing.T) {
 	for _, w := range u.writes() {
 		for _, f := range w.fields {
 			for kind, value := range samples {
-				money := strings.HasSuffix(f.path, "_usd") || f.path == "quality_score"
+				money := isDecimal(f.path)
 				if kind == f.kind || money && (kind == "integer" || kind == "string") {
 					continue
 				}
 				n++
-				u.refused(w.path, f, value)
+				u.refused(w, f, value)
 			}
 		}
 	}
@@ -183,7 +192,7 @@ func TestA22_NamesTwiceAreRefused(t *testing.T) {
 			if strings.ContainsAny(f.path, ".[") {
 				continue
 			}
-			r := u.do("POST", w.path, fmt.Sprintf(`{%q:null,%q:null}`, f.path, f.path))
+			r := u.do(w.method, w.path, fmt.Sprintf(`{%q:null,%q:null}`, f.path, f.path))
 			if code, param, _ := r.fault(t); r.status != 400 || code != "DUPLICATE_FIELD" || param != f.path {
 				t.Errorf("%s %s twice: %d %s %q", w.path, f.path, r.status, code, param)
 			}
@@ -207,7 +216,7 @@ func TestA23_NamesInAnotherCaseAreNotTaken(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r := u.do("POST", w.path+"?lenient=1", string(raw))
+				r := u.do(w.method, w.path+"?lenient=1", string(raw))
 				if code, param, _ := r.fault(t); r.status != 400 || code != "UNKNOWN_FIELD" || param != name {
 					t.Errorf("%s %s: %d %s %q", w.path, name, r.status, code, param)
 				}

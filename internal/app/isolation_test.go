@@ -23,20 +23,31 @@ func (u user) objects() map[string]string {
 	u.sell("mine")
 	paid := u.buy("/x/" + u.slug + "/mine")
 	receipt := paid.header.Get("X-P402-Receipt-ID")
+	day := time.Now().UTC().AddDate(0, 0, -2)
+	u.must(201, "POST", "/api/v2/reconciliation/imports?format=generic&provider=elsewhere", "model,day,cost\nm,"+day.Format(time.DateOnly)+",4.20\n", "Content-Type: text/csv")
+	run := u.must(201, "POST", "/api/v2/reconciliation/runs", fmt.Sprintf(`{"since":%q,"until":%q}`, day.AddDate(0, 0, -1).Format(time.RFC3339), day.AddDate(0, 0, 2).Format(time.RFC3339)))["run_id"].(string)
+	exceptions := u.must(200, "GET", "/api/v2/reconciliation/exceptions", nil)["data"].([]any)
+	if len(exceptions) == 0 {
+		u.t.Fatal("a bill for calls that nobody made is no exception")
+	}
 	return map[string]string{
-		"events":    event,
-		"proof":     event,
-		"keys":      string(u.with(meter.ScopeInfer).keyID),
-		"budgets":   u.must(201, "POST", "/api/v2/budgets", `{"scope":{"type":"customer","id":"x"},"window":"day","limit_events":1000}`)["budget_id"].(string),
-		"policies":  u.must(201, "POST", "/api/v2/policies", `{"rules":{"allowed_models":["mock-*"]}}`)["policy_id"].(string),
-		"workflows": "mine",
-		"receipts":  receipt,
-		"payments":  u.must(200, "GET", "/api/v2/receipts/"+receipt, nil)["payment_id"].(string),
+		"runs":       run,
+		"exceptions": exceptions[0].(map[string]any)["exception_id"].(string),
+		"exports":    u.must(201, "POST", "/api/v2/exports", `{"kind":"events"}`)["export_id"].(string),
+		"events":     event,
+		"proof":      event,
+		"keys":       string(u.with(meter.ScopeInfer).keyID),
+		"budgets":    u.must(201, "POST", "/api/v2/budgets", `{"scope":{"type":"customer","id":"x"},"window":"day","limit_events":1000}`)["budget_id"].(string),
+		"policies":   u.must(201, "POST", "/api/v2/policies", `{"rules":{"allowed_models":["mock-*"]}}`)["policy_id"].(string),
+		"workflows":  "mine",
+		"receipts":   receipt,
+		"payments":   u.must(200, "GET", "/api/v2/receipts/"+receipt, nil)["payment_id"].(string),
 	}
 }
 
 // goodBodies is a body that each POST on an object would accept from its owner.
-var goodBodies = map[string]string{"/api/v2/meter/events/:id/outcome": `{"outcome":"failed"}`}
+var goodBodies = map[string]string{"/api/v2/meter/events/:id/outcome": `{"outcome":"failed"}`,
+	"/api/v2/reconciliation/exceptions/:id/resolve": `{"state":"explained","by":"Mallory","note":"mine now"}`}
 
 var requestIDForm = regexp.MustCompile(`req_[0-9A-Z]{26}`)
 
@@ -53,6 +64,9 @@ func TestA1_TestO1_AnotherTenantsObjectIsAMissingOne(t *testing.T) {
 		}
 		if route.Method == http.MethodHead || !strings.HasPrefix(route.Path, "/api/v2/") || !strings.Contains(route.Path, ":") {
 			continue
+		}
+		if strings.HasPrefix(route.Path, "/api/v2/periods/") {
+			continue // a month's name is everybody's, and each tenant's month is its own: see the test below
 		}
 		before, after, _ := strings.Cut(route.Path, ":id")
 		resource := before[strings.LastIndex(strings.TrimSuffix(before, "/"), "/")+1 : len(before)-1]
@@ -269,5 +283,27 @@ func TestO4_ARevokedKeyStops(t *testing.T) {
 	}
 	if got := u.must(200, "GET", "/api/v2/keys/"+string(victim.keyID), nil); got["revoked_at"] == nil {
 		t.Errorf("it does not say so: %v", got)
+	}
+}
+
+// A period is named by the calendar: each tenant closes its own.
+func TestO1_APeriodThatOneClosedIsNobodyElses(t *testing.T) {
+	t.Parallel()
+	h := theHouse(t)
+	owner, thief := h.user(t), h.user(t)
+	month := time.Now().UTC().AddDate(0, -2, 0).Format("2006-01")
+	path := "/api/v2/periods/" + month
+	owner.must(200, "POST", path+"/close", `{"by":"Ada"}`)
+	for _, row := range [][2]string{{"GET", path}, {"POST", path + "/reopen"}} {
+		var body any
+		if row[0] == "POST" {
+			body = `{"by":"Mallory","reason":"mine now"}`
+		}
+		if r := thief.do(row[0], row[1], body); r.status != 404 {
+			t.Errorf("%s %s: %d %.200s", row[0], row[1], r.status, r.body)
+		}
+	}
+	if got := owner.must(200, "GET", path, nil); got["state"] != "closed" || len(got["statements"].([]any)) != 1 {
+		t.Errorf("%v", got)
 	}
 }

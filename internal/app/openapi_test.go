@@ -15,7 +15,7 @@ import (
 )
 
 // pages is the routes of the dashboard, which are no API.
-var pages = []string{"/", "/app", "/assets/:name", "/sign-in", "/sign-in/:token", "/sign-out"}
+var pages = []string{"/", "/app", "/assets/:name", "/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/get-access", "/sign-in/:token", "/sign-out"}
 
 func isPage(route string) bool {
 	return slices.Contains(pages, route) || strings.HasPrefix(route, "/app/")

@@ -24,6 +24,7 @@ var pageScopes = map[string]meter.Scope{
 	"GET /app/providers": meter.ScopeMeterRead, "GET /app/privacy": "", "GET /app/members": meter.ScopeMembersRead, "POST /app/members": meter.ScopeMembersWrite,
 	"POST /app/members/:id": meter.ScopeMembersWrite, "GET /app/audit": meter.ScopeAuditRead, "GET /app/account": "", "POST /app/account": "",
 	"GET /app/system": meter.ScopeSystemRead, "POST /app/mode": "",
+	"GET /app/plan": meter.ScopeMeterRead, "POST /app/plan": "",
 }
 
 // form sends a form as a browser does.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"p402.io/p402/gateway/dashboard"
+	"p402.io/p402/internal/credential"
 	"p402.io/p402/settlement"
 )
 
@@ -60,8 +61,11 @@ func (v *vendors) shown() []dashboard.Vendor {
 }
 
 // pages builds the dashboard over what the house knows.
-func (a *App) pages(v *vendors) (*dashboard.Surface, error) {
+func (a *App) pages(v *vendors, sealer *credential.Sealer) (*dashboard.Surface, error) {
 	c := dashboard.Config{Store: a.Store, Log: a.log, Now: now, Card: v.card, Version: Version(), Vendors: v.shown, Gas: a.gas.list}
+	if c.Sealer = sealer; a.cfg.OIDC != nil {
+		c.OIDC = credential.NewOIDC(*a.cfg.OIDC, now)
+	}
 	if a.cfg.Settlement != nil {
 		c.Networks = []string{a.cfg.Settlement.Network}
 	}

@@ -34,6 +34,16 @@ type (
 	Policy string
 	// Refund names money owed back: rfd_…
 	Refund string
+	// Run names one reconciliation run: rec_…
+	Run string
+	// Import names one imported vendor file: imp_…
+	Import string
+	// Exception names one difference that was found: exc_…
+	Exception string
+	// Period names one day or month of the books: prd_…
+	Period string
+	// Export names one exported file: exp_…
+	Export string
 	// Member names one person who signs in: mem_…
 	Member string
 )
@@ -88,6 +98,21 @@ func (s *Source) Policy() Policy { return Policy(s.next("pol_")) }
 
 // Refund makes a new refund id.
 func (s *Source) Refund() Refund { return Refund(s.next("rfd_")) }
+
+// Run makes a new run id.
+func (s *Source) Run() Run { return Run(s.next("rec_")) }
+
+// Import makes a new import id.
+func (s *Source) Import() Import { return Import(s.next("imp_")) }
+
+// Exception makes a new exception id.
+func (s *Source) Exception() Exception { return Exception(s.next("exc_")) }
+
+// Period makes a new period id.
+func (s *Source) Period() Period { return Period(s.next("prd_")) }
+
+// Export makes a new export id.
+func (s *Source) Export() Export { return Export(s.next("exp_")) }
 
 // Member makes a new member id.
 func (s *Source) Member() Member { return Member(s.next("mem_")) }

@@ -75,7 +75,8 @@ func (s *Store) Standing(ctx context.Context, c meter.Caller, r meter.Request) (
 			return meter.Standing{}, meter.RateCard{}, err
 		}
 	}
-	return out, s.card, nil
+	out.Plan, err = s.planOf(ctx, c)
+	return out, s.card, err
 }
 
 // Budgets lists a tenant's budgets with their present windows.

@@ -38,6 +38,7 @@ type Store struct {
 
 	batch *batch
 	known *known
+	plans planBook
 }
 
 // New connects to a migrated database.

@@ -149,7 +149,7 @@ func tamperings() []tampering {
 			return e[6]
 		}},
 		{"an entry is added to a posting", "inserted", func(t *testing.T, l ledger, e []string) string {
-			l.behind(t, "INSERT INTO journal_entries (tenant_id, posting, account, amount_usd, ref, posted_at) SELECT tenant_id, posting, account, 0, ref, posted_at FROM journal_entries WHERE posting = $1 LIMIT 1", e[6])
+			l.behind(t, "INSERT INTO journal_entries (tenant_id, posting, account, amount_usd, ref, posted_at, effective_at, fx) SELECT tenant_id, posting, account, 0, ref, posted_at, effective_at, fx FROM journal_entries WHERE posting = $1 LIMIT 1", e[6])
 			return e[6]
 		}},
 		{"an outcome is turned", "altered", func(t *testing.T, l ledger, e []string) string {
