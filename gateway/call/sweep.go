@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"p402.io/p402/internal/crash"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
@@ -40,6 +41,7 @@ func (s *Sweeper) Step(ctx context.Context) (moved int, err error) {
 	if moved, err = s.Runner.Drain(ctx); err != nil {
 		return moved, err
 	}
+	crash.Point("sweep.begin")
 	now := s.Runner.Now()
 	open, err := s.Runner.Store.Overdue(ctx, now, s.Limit)
 	if err != nil {
@@ -67,6 +69,7 @@ func (s *Sweeper) Step(ctx context.Context) (moved int, err error) {
 // expire closes an intent whose call is gone: what it cost is not known, so the reservation stands in as an estimate
 // and the event says so. Its claim is voided: nothing was captured, so nothing is owed.
 func (s *Sweeper) expire(ctx context.Context, o Opening, now time.Time) error {
+	crash.Point("sweep.expire")
 	e := o.Event
 	e.State, e.Cause, e.FinalizedAt, e.Success = meter.EventExpired, meter.CauseCrashed, &now, false
 	e.UsageSource, e.UsageComplete, e.CostState = "none", false, meter.CostEstimated

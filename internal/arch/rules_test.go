@@ -51,6 +51,8 @@ var rooms = []room{
 		others: []string{"github.com/gin-gonic/gin", "github.com/tidwall/", "gopkg.in/yaml.v3"}, why: "a handler decodes, calls, encodes"},
 	{folders: []string{"internal/bench"}, ours: []string{"internal/pgembed"}, others: []string{"github.com/gin-gonic/gin"},
 		why: "a benchmark measures the finished program from outside"},
+	{folders: []string{"internal/chaos"}, ours: with(leaves, "internal/app", "internal/pgembed", "internal/store", "meter"), others: []string{"github.com/jackc/pgx/"},
+		why: "chaos is around the finished program: it starts it, kills it and reads its books"},
 	{folders: []string{"internal/store"}, ours: with(leaves, "gateway/call", "meter", "settlement", "settlement/x402", "settlement/txmgr", "settlement/reconcile",
 		"internal/webhook", "migrations"), others: []string{"gorm.io/", "github.com/jackc/pgx/"}, why: "storage depends on the domains, never they on it"},
 	{folders: []string{"internal/app"}, ours: []string{"*"}, refused: simulations, others: []string{"*"},
