@@ -84,6 +84,13 @@ func TestO2_TenantHeaderChangesNothing(t *testing.T) { prove(t, "ledger.mjs", "O
 
 // The paid call.
 
+func TestS8_UptoIsSoldByUse(t *testing.T) {
+	prove(t, "upto.mjs", "S8_upto_charges_what_was_used", "S8_upto_streamed")
+}
+func TestS2_UptoIsOffered(t *testing.T) { prove(t, "upto.mjs", "S2_upto_is_offered") }
+func TestS3_UptoTermsAreNotTheClients(t *testing.T) {
+	prove(t, "upto.mjs", "S3_upto_terms_are_not_the_clients")
+}
 func TestS2_ChallengeServesEveryClient(t *testing.T) {
 	prove(t, "paid.mjs", "S2_challenge_for_all", "S2_plain_sdk_reads_the_price")
 }

@@ -175,6 +175,25 @@ test('works_without_scripts', async () => {
   await plain.close();
 });
 
+const month = new Date().toISOString().slice(0, 7);
+
+test('finance_runs_and_exports', async () => {
+  await at('/app/reconcile');
+  await fill({});
+  await page.$eval('form[action="/app/reconcile/run"] [name=period]', (f, month) => { f.value = month; }, month);
+  await submit('form[action="/app/reconcile/run"] button');
+  assert.match(await text(), /Digest/);
+  await at('/app/reconcile?state=all');
+  made.exception = await page.$$eval('main a[href^="/app/reconcile/exc_"]', (list) => (list[0] ? new URL(list[0].href).pathname : ''));
+  await at('/app/exports');
+  await fill({ period: month });
+  await page.select('main [name=kind]', 'receipts');
+  await submit('main form.form button.primary');
+  const file = await page.$eval('main tbody a', (a) => a.href);
+  const csv = await page.evaluate(async (file) => (await fetch(file)).text(), file);
+  assert.ok(csv.includes(made.receipt), csv.slice(0, 300));
+});
+
 test('filters_are_in_the_address_and_strict', async () => {
   await at('/app/events?workflow_id=first.call&window=7d');
   assert.equal(await page.$$eval('#rows tr', (rows) => rows.length), 1);
@@ -191,7 +210,7 @@ const pages = () => [['start', '/app/start'], ['overview', '/app'], ['events', '
   ['dimensions', '/app/dimensions'], ['outcomes', '/app/outcomes'], ['waste', '/app/waste'], ['budgets', '/app/budgets'], ['budget', made.budget], ['budget-new', '/app/budgets/new'],
   ['policies', '/app/policies'], ['policy-new', '/app/policies/new'], ['sell', '/app/sell'], ['sell-new', '/app/sell/new'], ['sold', '/app/sell/poem.short'], ['receipts', '/app/receipts'],
   ['payments', '/app/payments'], ['keys', '/app/keys'], ['key-new', '/app/keys/new'], ['providers', '/app/providers'], ['privacy', '/app/privacy'], ['members', '/app/members'],
-  ['audit', '/app/audit'], ['account', '/app/account'], ['system', '/app/system'], ['plan', '/app/plan'], ['access', '/get-access?intent=build'], ['sign-in', '/sign-in']];
+  ['audit', '/app/audit'], ['account', '/app/account'], ['system', '/app/system'], ['plan', '/app/plan'], ['reconcile', '/app/reconcile?state=all'], ['period', `/app/periods/${month}`], ['exports', '/app/exports'], ...(made.exception ? [['exception', made.exception]] : []), ['access', '/get-access?intent=build'], ['sign-in', '/sign-in']];
 
 // faults is what axe-core finds serious on the page as it stands.
 async function faults(rules) {

@@ -46,7 +46,7 @@ async function refusedPayment(name, payer, request, header, reason) {
   const again = decode(res.headers.get('payment-required'));
   if (reason) assert.equal(again.error, reason, name);
   assert.ok(again.error, `${name}: a reason`);
-  assert.equal(again.accepts.length, 1, `${name}: a fresh offer`);
+  assert.equal(again.accepts.length, 2, `${name}: a fresh offer, over EIP-3009 and over Permit2`);
   assert.deepEqual([paid, earned], [0n, 0n], name);
 }
 

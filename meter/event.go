@@ -95,27 +95,28 @@ type Event struct {
 	ModelRequested string
 	ModelUsed      string
 
-	Usage          Usage
-	UsageSource    UsageSource
-	UsageComplete  bool
-	CostUSD        *money.USD // nil = unknown, never 0 for unknown
-	CostState      CostState
-	ReportedUSD    *money.USD
-	EstimateUSD    *money.USD // kept beside a zero cost when a vendor failed without usage
-	CostLines      []Component
-	PriceVersion   string // rate card version and row
-	ReservedUSD    money.USD
-	RevenueUSD     *money.USD // of a settled sale
-	WorkflowPrice  int        // version of the workflow's price, 0 = not sold
-	Decision       string     // governance_decision
-	DenyCode       string
-	Hits           []Hit
-	BudgetID       id.Budget
-	PolicyID       id.Policy
-	PolicyVersion  int
-	PrivacyMode    string
-	ReceiptStatus  string // none|required|pending|settled|failed
-	IdempotencyKey string
+	Usage           Usage
+	UsageSource     UsageSource
+	UsageComplete   bool
+	CostUSD         *money.USD // nil = unknown, never 0 for unknown
+	CostState       CostState
+	ReportedUSD     *money.USD
+	EstimateUSD     *money.USD // kept beside a zero cost when a vendor failed without usage
+	CostLines       []Component
+	PriceVersion    string // rate card version and row
+	ReservedUSD     money.USD
+	RevenueUSD      *money.USD // of a settled sale
+	WorkflowPrice   int        // version of the workflow's price, 0 = not sold
+	Decision        string     // governance_decision
+	DenyCode        string
+	Hits            []Hit
+	BudgetID        id.Budget
+	PolicyID        id.Policy
+	PolicyVersion   int
+	PrivacyMode     string
+	ReceiptStatus   string // none|required|pending|settled|failed
+	IdempotencyKey  string
+	IdempotencyTurn int `json:",omitempty"` // 1, 2, … once the key has been used and has expired so often
 
 	EventTime   time.Time
 	ReceivedAt  time.Time

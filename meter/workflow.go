@@ -27,12 +27,13 @@ type Target struct {
 // Price is one version of what a payer owes for one run, and where it is paid. Versions are never edited.
 type Price struct {
 	Version       int
-	Model         string // "per_call"
-	AmountUSD     money.USD
-	PayTo         string // checksummed address of the seller
-	Network       string // CAIP-2
+	Model         string      // PricePerCall | PricePerToken
+	AmountUSD     money.USD   // of a run; of a variable price the most
+	PerToken      *TokenPrice `json:",omitempty"` // of PricePerToken
+	PayTo         string      // checksummed address of the seller
+	Network       string      // CAIP-2
 	Asset         string
-	Scheme        string  // "exact"
+	Scheme        string  // "exact" | "upto"
 	WaitFor       string  // "included" | "final" | "authorized"
 	Credit        *Credit `json:",omitempty"` // set if and only if WaitFor is authorized
 	EffectiveFrom time.Time

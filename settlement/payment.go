@@ -157,6 +157,7 @@ type Payment struct {
 	ReceiptID     id.Receipt
 	ClaimedAt     time.Time
 	MovedAt       time.Time
+	Identifier    string    // the payer's own name for it, unique by seller, workflow and payer; empty if it gave none
 	HoldUntil     time.Time // the call holds the claim until then; afterwards the sweeper may void it
 }
 

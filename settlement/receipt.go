@@ -11,6 +11,7 @@ import (
 
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/id"
+	"p402.io/p402/settlement/x402"
 )
 
 // Receipt is our signed statement that links an event to its payment and the transaction that paid it. It never
@@ -57,6 +58,11 @@ type Issuer struct {
 func NewIssuer(name string, key ed25519.PrivateKey) *Issuer {
 	sum := sha256.Sum256(key.Public().(ed25519.PublicKey))
 	return &Issuer{Name: name, KeyID: "ed25519:" + hex.EncodeToString(sum[:8]), Key: key}
+}
+
+// SignJWS is the compact JWS of a payload under a key id that names the published key itself (did:jwk).
+func (i *Issuer) SignJWS(payload any) (string, error) {
+	return x402.SignJWS(i.Key, x402.DIDJWK(i.Key.Public().(ed25519.PublicKey)), payload)
 }
 
 // NewReceipt states what an included payment paid for, signed.

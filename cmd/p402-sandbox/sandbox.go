@@ -169,6 +169,10 @@ const (
 	demoWorkflow = "demo.exact"
 	demoPrice    = "0.01"
 	demoModel    = "mock-small"
+	// By use: the most a run may cost, and what a million tokens cost.
+	demoMost   = "0.05"
+	demoInput  = "20"
+	demoOutput = "100"
 	// seedEvents is a budget that no run exhausts, in events: models without a price stay usable.
 	seedEvents = 1_000_000_000
 )
@@ -188,24 +192,17 @@ func (s *sandbox) seed(ctx context.Context, base string) (ready, error) {
 		return ready{}, err
 	}
 	seller := devchain.Lookup("seller").Address
-	w, err := db.PutWorkflow(ctx, meter.Workflow{TenantID: demo, WorkflowID: demoWorkflow, Name: "Demo answer", Description: "One simulated answer, paid per call",
-		Target: meter.Target{Kind: "model", Model: demoModel}, State: meter.WorkflowLive,
-		Price: &meter.Price{Model: "per_call", AmountUSD: money.MustUSD(demoPrice), PayTo: seller, Network: devchain.Network, Asset: devchain.USDCAddress, Scheme: "exact", WaitFor: "included"}})
-	if err != nil {
-		return ready{}, err
-	}
 	link, err := db.CreateSignInLink(ctx, demo, "", 24*time.Hour)
 	if err != nil {
 		return ready{}, err
 	}
-	amount, err := money.Payable(w.Price.AmountUSD)
+	sold, err := s.sell(ctx, base, demo)
 	if err != nil {
 		return ready{}, err
 	}
-	paid := base + "/x/" + w.Seller + "/" + w.WorkflowID
 	r := ready{BaseURL: base, APIKey: keys.APIKey, APIKey2: keys.APIKey2, AdminURL: base + "/sign-in/" + link, RPCURL: s.chain.URL(), ChainID: devchain.ChainID,
 		Network: devchain.Network, Asset: devchain.USDCAddress, PayTo: seller, FacilitatorURL: base + "/x402", FacilitatorKey: keys.FacilitatorKey,
-		Workflows: []workflow{{Name: w.WorkflowID, Scheme: "exact", PaidURL: paid, OpenAIBaseURL: paid + "/v1", PriceUSD: demoPrice, AmountAtomic: amount.String()}},
+		Workflows: sold,
 		Simulated: true, PID: os.Getpid()}
 	for _, a := range devchain.Accounts() {
 		if strings.HasPrefix(a.Name, "payer-") {
@@ -213,6 +210,34 @@ func (s *sandbox) seed(ctx context.Context, base string) (ready, error) {
 		}
 	}
 	return r, nil
+}
+
+// sell puts one workflow on sale for each scheme that works.
+func (s *sandbox) sell(ctx context.Context, base string, demo id.Tenant) ([]workflow, error) {
+	price := meter.Price{Model: meter.PricePerCall, AmountUSD: money.MustUSD(demoPrice), PayTo: devchain.Lookup("seller").Address, Network: devchain.Network,
+		Asset: devchain.USDCAddress, Scheme: "exact", WaitFor: "included"}
+	byUse := price
+	byUse.Model, byUse.Scheme, byUse.AmountUSD = meter.PricePerToken, "upto", money.MustUSD(demoMost)
+	byUse.PerToken = &meter.TokenPrice{InputUSD: money.MustUSD(demoInput), OutputUSD: money.MustUSD(demoOutput)}
+	var out []workflow
+	for _, w := range []meter.Workflow{
+		{WorkflowID: demoWorkflow, Name: "Demo answer", Description: "One simulated answer, paid per call", Price: &price},
+		{WorkflowID: "demo.upto", Name: "Demo answer by use", Description: "One simulated answer, paid by tokens", Price: &byUse},
+	} {
+		w.TenantID, w.State, w.Target = demo, meter.WorkflowLive, meter.Target{Kind: "model", Model: demoModel}
+		stored, err := s.app.Store.PutWorkflow(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		amount, err := money.Payable(stored.Price.AmountUSD)
+		if err != nil {
+			return nil, err
+		}
+		paid := base + "/x/" + stored.Seller + "/" + stored.WorkflowID
+		out = append(out, workflow{Name: stored.WorkflowID, Scheme: stored.Price.Scheme, PaidURL: paid, OpenAIBaseURL: paid + "/v1",
+			PriceUSD: stored.Price.AmountUSD.String(), AmountAtomic: amount.String()})
+	}
+	return out, nil
 }
 
 // keys makes the seeded keys on the first start, and finds them again on later ones.

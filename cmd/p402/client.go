@@ -18,6 +18,7 @@ import (
 	"github.com/ethereum/go-ethereum/ethclient"
 	"gopkg.in/yaml.v3"
 
+	"p402.io/p402/internal/money"
 	"p402.io/p402/settlement"
 	"p402.io/p402/settlement/evm"
 	"p402.io/p402/settlement/x402"
@@ -104,6 +105,7 @@ func pay(ctx context.Context, args []string) error {
 	f := flags("pay", "p402 pay URL --key WALLETKEY asks a priced URL, shows its price, signs a payment and prints the answer.")
 	key := f.String("key", os.Getenv("P402_WALLET_KEY"), "the paying wallet's private key (or P402_WALLET_KEY)")
 	body := f.String("body", `{"messages":[{"role":"user","content":"hello"}]}`, "the request's JSON body")
+	node := f.String("rpc", "", "the network's RPC address, needed for prices by use (upto): it tells whether Permit2 is approved")
 	most := f.String("max", "1000000", "the most to pay, in atomic units (1000000 = 1 USDC)")
 	target, err := parse(f, args)
 	if err != nil {
@@ -123,7 +125,7 @@ func pay(ctx context.Context, args []string) error {
 		return fmt.Errorf("the price, %s atomic units, is above --max", offer.Accepts[0].Amount)
 	}
 	fmt.Fprintf(os.Stderr, "paying %s atomic USDC on %s to %s\n", offer.Accepts[0].Amount, offer.Accepts[0].Network, offer.Accepts[0].PayTo)
-	header, err := evm.SignPayment(*offer, 0, *key, time.Now())
+	header, err := signOffer(ctx, *offer, *key, *node)
 	if err != nil {
 		return err
 	}
@@ -148,6 +150,34 @@ func pay(ctx context.Context, args []string) error {
 		return fmt.Errorf("the server answered %d", status)
 	}
 	return nil
+}
+
+// signOffer signs an offer's first way. Over Permit2 the chain has to be asked whether the wallet has approved it.
+func signOffer(ctx context.Context, o x402.PaymentRequired, key, node string) (string, error) {
+	if o.Accepts[0].Scheme != x402.SchemeUpto {
+		return evm.SignPayment(o, 0, key, time.Now())
+	}
+	if node == "" {
+		return "", errors.New("a price by use is paid over Permit2: name the network's RPC address with --rpc")
+	}
+	client, err := ethclient.DialContext(ctx, node)
+	if err != nil {
+		return "", fmt.Errorf("reach the RPC: %w", err)
+	}
+	defer client.Close()
+	wallet, err := evm.WalletAddress(key)
+	if err != nil {
+		return "", err
+	}
+	amount, err := money.ParseUSDC(o.Accepts[0].Amount)
+	if err != nil {
+		return "", err
+	}
+	approve, err := evm.Approval(ctx, client, o.Accepts[0].Asset, wallet, amount)
+	if err != nil {
+		return "", err
+	}
+	return evm.SignPermit2(o, 0, key, time.Now(), approve)
 }
 
 // parse reads flags before and after one argument.

@@ -30,8 +30,11 @@ type Surface struct {
 	CursorKey []byte
 	Keys      settlement.KeySet
 	// PayTo reads an address that a seller has typed and returns its checksummed form, or a refusal (evm.ParseAddress).
+	PayTo func(text string) (string, error)
+	// Finance is what reconciliation, periods and exports need beside the store.
 	Finance Finance
-	PayTo   func(text string) (string, error)
+	// Transfers looks refunds up on their networks, by CAIP-2; empty while settlement is off.
+	Transfers map[string]Transfers
 	// Hasher and Sealer keep what people sign in with.
 	Hasher *credential.Hasher
 	Sealer *credential.Sealer
@@ -98,7 +101,11 @@ func (s *Surface) routes() []route {
 		{method: "DELETE", path: "/policies/:id", scope: meter.ScopeControlWrite, do: s.retirePolicy},
 		{method: "GET", path: "/receipts", scope: meter.ScopeReceiptsRead, query: paging, do: s.listReceipts},
 		{method: "GET", path: "/receipts/:id", scope: meter.ScopeReceiptsRead, do: s.oneReceipt},
-		{method: "GET", path: "/payments", scope: meter.ScopeReceiptsRead, query: paging, do: s.listPayments},
+		{method: "GET", path: "/payments", scope: meter.ScopeReceiptsRead, query: append([]string{"payer", "nonce"}, paging...), do: s.listPayments},
+		{method: "GET", path: "/refunds", scope: meter.ScopeReceiptsRead, query: append([]string{"state"}, paging...), do: s.listRefunds},
+		{method: "GET", path: "/refunds/:id", scope: meter.ScopeReceiptsRead, do: s.oneRefund},
+		{method: "POST", path: "/refunds/:id/pay", scope: meter.ScopeSellWrite, do: s.payRefund},
+		{method: "POST", path: "/refunds/:id/waive", scope: meter.ScopeSellWrite, do: s.waiveRefund},
 		{method: "GET", path: "/payments/:id", scope: meter.ScopeReceiptsRead, do: s.onePayment},
 	}
 }

@@ -70,7 +70,7 @@ func (s *Surface) createExport(c *gin.Context, caller meter.Caller) (int, any, e
 		return 0, nil, err
 	}
 	e := store.StoredExport{TenantID: string(caller.TenantID), Livemode: caller.Livemode, Kind: b.Kind, Format: b.Format, Since: b.Since, Until: b.Until, AsOf: s.Now(),
-		Zone: zone.String(), CreatedBy: string(caller.KeyID)}
+		Zone: zone.String(), CreatedBy: author(caller)}
 	if b.Period != "" {
 		if err := s.ofPeriod(ctx, caller, b.Period, zone, &e); err != nil {
 			return 0, nil, err

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"errors"
 	"net/http"
+	"regexp"
 
 	"github.com/gin-gonic/gin"
 
@@ -10,13 +12,22 @@ import (
 	"p402.io/p402/settlement"
 )
 
+var addressForm = regexp.MustCompile(`^0x[0-9a-fA-F]{40}$`)
+
 // listPayments is newest first: a payment's id sorts by time.
 func (s *Surface) listPayments(c *gin.Context, caller meter.Caller) (int, any, error) {
 	p, err := s.page(c, caller)
 	if err != nil {
 		return 0, nil, err
 	}
-	rows, err := s.Store.Payments(c.Request.Context(), caller.TenantID, p.lastID(), p.limit+1)
+	payer, nonce := c.Query("payer"), c.Query("nonce")
+	switch {
+	case payer != "" && !addressForm.MatchString(payer):
+		return 0, nil, invalid("payer", "must be 0x and 40 hex digits")
+	case nonce != "" && !hashForm.MatchString(nonce):
+		return 0, nil, invalid("nonce", "must be 0x and 64 hex digits")
+	}
+	rows, err := s.Store.Payments(c.Request.Context(), caller.TenantID, payer, nonce, p.lastID(), p.limit+1)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -27,7 +38,18 @@ func (s *Surface) listPayments(c *gin.Context, caller meter.Caller) (int, any, e
 
 func (s *Surface) onePayment(c *gin.Context, caller meter.Caller) (int, any, error) {
 	p, moves, err := s.Store.TenantPayment(c.Request.Context(), caller.TenantID, c.Param("id"))
-	return http.StatusOK, paymentJSON(p, moves), err
+	if err != nil {
+		return 0, nil, err
+	}
+	out := paymentJSON(p, moves)
+	refund, err := s.Store.RefundOf(c.Request.Context(), p.ID)
+	switch {
+	case err == nil:
+		out["refund"] = refundJSON(refund)
+	case !errors.Is(err, settlement.ErrNotFound):
+		return 0, nil, err
+	}
+	return http.StatusOK, out, nil
 }
 
 func paymentJSON(p settlement.Payment, moves []settlement.Move) gin.H {

@@ -66,7 +66,7 @@ func (s *Surface) importFile(c *gin.Context, caller meter.Caller) (int, any, err
 	}
 	sum := sha256.Sum256(raw)
 	out, fresh, err := s.Store.SaveImport(c.Request.Context(), store.ImportFile{TenantID: caller.TenantID, Livemode: caller.Livemode, Format: format, Provider: provider,
-		Name: c.Query("name"), SHA256: hex.EncodeToString(sum[:]), ImportedBy: string(caller.KeyID), Parsed: parsed})
+		Name: c.Query("name"), SHA256: hex.EncodeToString(sum[:]), ImportedBy: author(caller), Parsed: parsed})
 	if err != nil {
 		return 0, nil, err
 	}

@@ -42,12 +42,20 @@ func (s *Surface) caller(c *gin.Context, rt route) (meter.Caller, error) {
 	if c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead {
 		return caller, nil // nothing is changed, so nobody has to be named
 	}
-	actor := store.Session{MemberID: caller.MemberID}.Actor()
-	if caller.Role == "" {
-		actor = "key " + string(caller.KeyID)
+	actor := author(caller)
+	if caller.KeyID != "" {
+		actor = "key " + actor
 	}
 	c.Request = c.Request.WithContext(store.WithActor(c.Request.Context(), store.Actor{Name: actor, Request: gateway.RequestID(c)}))
 	return caller, nil
+}
+
+// author is who did something, where it is written down beside the thing: the key's id, or the member's.
+func author(caller meter.Caller) string {
+	if caller.KeyID != "" {
+		return string(caller.KeyID)
+	}
+	return store.Session{MemberID: caller.MemberID}.Actor()
 }
 
 // open serves a route that needs neither key nor session.

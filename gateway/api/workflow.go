@@ -14,6 +14,7 @@ import (
 	"p402.io/p402/internal/store"
 	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
+	"p402.io/p402/settlement/x402"
 )
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
@@ -31,10 +32,13 @@ type workflowBody struct {
 type priceBody struct {
 	Model     string    `json:"model"`
 	AmountUSD money.USD `json:"amount_usd"`
-	PayTo     string    `json:"payTo"`
-	Network   string    `json:"network"`
-	Scheme    string    `json:"scheme"`
-	WaitFor   string    `json:"wait_for"`
+	// What per_token asks per million tokens.
+	InputUSD  *money.USD `json:"input_per_mtok_usd"`
+	OutputUSD *money.USD `json:"output_per_mtok_usd"`
+	PayTo     string     `json:"payTo"`
+	Network   string     `json:"network"`
+	Scheme    string     `json:"scheme"`
+	WaitFor   string     `json:"wait_for"`
 	// Credit is what the seller risks with wait_for authorized.
 	Credit *meter.Credit `json:"credit"`
 }
@@ -86,10 +90,16 @@ func (s *Surface) workflow(b workflowBody, tenant id.Tenant) (meter.Workflow, er
 func (s *Surface) price(b priceBody) (*meter.Price, error) {
 	n, known := settlement.FindNetwork(b.Network)
 	switch {
-	case b.Model != "per_call":
-		return nil, fault.Field(fault.KindImpossible, "PRICE_MODEL_UNSUPPORTED", "price.model", "only per_call is served with scheme exact")
-	case b.Scheme != "" && b.Scheme != "exact":
-		return nil, fault.Field(fault.KindImpossible, "PRICE_MODEL_UNSUPPORTED", "price.scheme", "only exact is served")
+	case b.Model != meter.PricePerCall && b.Model != meter.PricePerToken:
+		return nil, fault.Field(fault.KindImpossible, "PRICE_MODEL_UNSUPPORTED", "price.model", "must be per_call or per_token")
+	case b.Scheme != "" && b.Scheme != x402.SchemeExact && b.Scheme != x402.SchemeUpto:
+		return nil, fault.Field(fault.KindImpossible, "PRICE_MODEL_UNSUPPORTED", "price.scheme", "must be exact or upto")
+	case b.Model == meter.PricePerToken && b.Scheme != x402.SchemeUpto:
+		return nil, fault.Field(fault.KindImpossible, "PRICE_MODEL_UNSUPPORTED", "price.scheme", "a variable price needs upto")
+	case b.Model == meter.PricePerToken && (b.InputUSD == nil || b.OutputUSD == nil || b.InputUSD.Sign() < 0 || b.OutputUSD.Sign() < 0):
+		return nil, invalid("price.input_per_mtok_usd", "per_token needs it and output_per_mtok_usd, neither below 0")
+	case b.Model == meter.PricePerCall && (b.InputUSD != nil || b.OutputUSD != nil):
+		return nil, invalid("price.input_per_mtok_usd", "is for per_token only")
 	case !known:
 		return nil, invalid("price.network", "must be a known network such as eip155:84532")
 	case b.AmountUSD.Sign() <= 0:
@@ -117,7 +127,14 @@ func (s *Surface) price(b priceBody) (*meter.Price, error) {
 	if wait == "" {
 		wait = "included"
 	}
-	return &meter.Price{Model: b.Model, AmountUSD: b.AmountUSD, PayTo: payTo, Network: n.CAIP2, Asset: n.USDC, Scheme: "exact", WaitFor: wait, Credit: b.Credit}, nil
+	p := &meter.Price{Model: b.Model, AmountUSD: b.AmountUSD, PayTo: payTo, Network: n.CAIP2, Asset: n.USDC, Scheme: b.Scheme, WaitFor: wait, Credit: b.Credit}
+	if p.Scheme == "" {
+		p.Scheme = x402.SchemeExact
+	}
+	if b.Model == meter.PricePerToken {
+		p.PerToken = &meter.TokenPrice{InputUSD: *b.InputUSD, OutputUSD: *b.OutputUSD}
+	}
+	return p, nil
 }
 
 // checkCredit wants limits with wait_for authorized, and only there.
@@ -148,6 +165,9 @@ func workflowJSON(w meter.Workflow) gin.H {
 	if p := w.Price; p != nil {
 		out["price"] = gin.H{"version": p.Version, "model": p.Model, "amount_usd": p.AmountUSD, "payTo": p.PayTo, "network": p.Network, "asset": p.Asset,
 			"scheme": p.Scheme, "wait_for": p.WaitFor, "credit": p.Credit, "effective_from": p.EffectiveFrom}
+		if t := p.PerToken; t != nil {
+			out["price"].(gin.H)["input_per_mtok_usd"], out["price"].(gin.H)["output_per_mtok_usd"] = t.InputUSD, t.OutputUSD
+		}
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
@@ -38,9 +39,12 @@ var (
 	ErrNoFunds = errors.New("the payer's balance is claimed by payments that are on their way")
 )
 
+// ErrInDebt: too many of the payer's payments to this seller could not be collected of late.
+var ErrInDebt = fault.New(fault.KindDenied, "PAYER_IN_DEBT", "too many of this payer's payments could not be collected lately; the seller serves it again later")
+
 // claim makes the payment and opens the call with it. A call on credit whose limit is reached is served all the same, as one
 // that waits for its payment; a balance that earlier claims use up is refused, or one balance would buy many runs (A115).
-func (r *Runner) claim(ctx context.Context, in Input, res *Result, t settlement.Terms, a settlement.Authorization) (settlement.Payment, error) {
+func (r *Runner) claim(ctx context.Context, in Input, res *Result, t settlement.Terms, a settlement.Authorization, name string) (settlement.Payment, error) {
 	funds := Funds{At: r.Now()} // before the reading: what moves meanwhile counts twice rather than not at all
 	var err error
 	if funds.Balance, err = r.Sale.Funders[t.Network].Funds(ctx, t.Asset, a.Payer); err != nil {
@@ -55,6 +59,7 @@ func (r *Runner) claim(ctx context.Context, in Input, res *Result, t settlement.
 	}
 	for {
 		p := settlement.Claim(r.IDs.Payment(), t, a, res.Event.ID, r.Now(), res.Event.Deadline)
+		p.Identifier = name
 		o := Opening{Event: res.Event, Reservations: res.Decision.Reservations, Payment: &p, Funds: funds}
 		if t.WaitFor == settlement.WaitAuthorized {
 			o.Credit = credit

@@ -23,12 +23,18 @@ const (
 // time on chain.
 const maxTimeoutSeconds = 300
 
-// Offer is a 402: what has to be paid, sealed. It is an error so that it travels up like every other refusal.
+// Offer is a 402: what has to be paid, in each way it can be, sealed. It is an error so that it travels up like every other refusal.
 type Offer struct {
-	Terms  settlement.Terms
-	Seal   string
-	Reason string
-	V1     string // v1's name of the network, "" if it has none
+	Ways       []Way            // the one we like best first; never empty
+	Terms      settlement.Terms // of the first way
+	Reason     string
+	Extensions map[string]json.RawMessage // what the offer supports beside, by key
+}
+
+// Way is one way to pay an offer.
+type Way struct {
+	Terms settlement.Terms
+	Seal  string
 }
 
 // Error is the text for logs.
@@ -38,9 +44,16 @@ func (o *Offer) Error() string { return "payment required: " + o.Reason }
 func (o *Offer) As(target any) bool {
 	f, ok := target.(**fault.Error)
 	if ok {
-		*f = fault.New(fault.KindPaymentRequired, "PAYMENT_REQUIRED", "this call costs "+o.Terms.PriceUSD.String()+" USDC on "+o.Terms.Network+"; pay it with an x402 client")
+		*f = fault.New(fault.KindPaymentRequired, "PAYMENT_REQUIRED", "this call costs "+o.most()+o.Terms.PriceUSD.String()+" USDC on "+o.Terms.Network+"; pay it with an x402 client")
 	}
 	return ok
+}
+
+func (o *Offer) most() string {
+	if o.Terms.Scheme == x402.SchemeUpto {
+		return "at most "
+	}
+	return ""
 }
 
 // PaymentLost is a payment that the chain refused: the answer is withheld, nothing was taken.
@@ -86,34 +99,52 @@ func (e *PaidUnserved) Refusal() *fault.Error {
 
 // offer makes and seals the terms for a request. Nothing is written for it.
 func (r *Runner) offer(in Input, q meter.Quote, reason string) (*Offer, error) {
-	terms, err := r.terms(in, q)
+	ways, err := r.ways(in, q)
 	if err != nil {
 		return nil, err
 	}
-	seal, err := sealer{r.Sale.SealKey}.Seal(terms)
-	if err != nil {
-		return nil, err
+	o := &Offer{Terms: ways[0], Reason: reason}
+	for _, terms := range ways {
+		terms.Description = "" // it says nothing about the payment, and headers are short
+		seal, err := sealer{r.Sale.SealKey}.Seal(terms)
+		if err != nil {
+			return nil, err
+		}
+		o.Ways = append(o.Ways, Way{Terms: terms, Seal: seal})
 	}
-	return &Offer{Terms: terms, Seal: seal, Reason: reason, V1: r.Sale.Assets[terms.Network].V1Network}, nil
+	o.Extensions, err = r.extensions(ways)
+	return o, err
 }
 
-func (r *Runner) terms(in Input, q meter.Quote) (settlement.Terms, error) {
+// ways is every way in which a workflow can be paid. Wallets take the first they know: exact over EIP-3009 comes before exact over
+// Permit2, which needs an approval; upto knows Permit2 only.
+func (r *Runner) ways(in Input, q meter.Quote) ([]settlement.Terms, error) {
 	w, now := q.Workflow, r.Now().UTC().Truncate(time.Microsecond)
 	asset, ok := r.Sale.Assets[w.Price.Network]
-	if !ok {
-		return settlement.Terms{}, fault.New(fault.KindUnavailable, "NETWORK_UNAVAILABLE", "the workflow's payment network is not configured here")
+	if !ok || w.Price.Scheme == x402.SchemeUpto && !asset.Upto {
+		return nil, fault.New(fault.KindUnavailable, "NETWORK_UNAVAILABLE", "the workflow's payment network is not configured here")
 	}
 	amount, err := money.Payable(w.Price.AmountUSD)
 	if err != nil {
-		return settlement.Terms{}, err
+		return nil, err
 	}
-	return settlement.Terms{
+	terms := settlement.Terms{
 		QuoteID: "quo_" + string(r.IDs.Request())[4:], TenantID: w.TenantID, WorkflowID: w.WorkflowID, PriceVersion: w.Price.Version,
 		Scheme: w.Price.Scheme, Network: w.Price.Network, Asset: asset.Address, AssetName: asset.Name, AssetVersion: asset.Version,
 		PayTo: w.Price.PayTo, Amount: amount, PriceUSD: w.Price.AmountUSD, MaxTimeoutSeconds: maxTimeoutSeconds, Resource: in.Resource,
 		Description: w.Description, MimeType: "application/json", RequestDigest: in.Request.Digest,
 		WaitFor: settlement.WaitFor(w.Price.WaitFor), QuotedAt: now, ExpiresAt: now.Add(r.Sale.OfferFor),
-	}, nil
+	}
+	if terms.Scheme == x402.SchemeUpto {
+		terms.TransferMethod, terms.Facilitator = settlement.MethodPermit2, asset.Facilitator
+		return []settlement.Terms{terms}, nil
+	}
+	ways := []settlement.Terms{terms}
+	if asset.Permit2 {
+		terms.TransferMethod = settlement.MethodPermit2
+		ways = append(ways, terms)
+	}
+	return ways, nil
 }
 
 // accepted is the terms that a payment takes up. A v2 client echoes our seal: it opens to terms that must match what
@@ -129,10 +160,11 @@ func (r *Runner) accepted(in Input, q meter.Quote) (settlement.Terms, error) {
 		return offer
 	}
 	if p.Accepted == nil {
-		terms, err := r.terms(in, q)
+		ways, err := r.ways(in, q)
 		if err != nil {
 			return settlement.Terms{}, err
 		}
+		terms := ways[0]
 		if p.Scheme != terms.Scheme || p.Network != terms.Network {
 			return settlement.Terms{}, refuse(reasonNoMatch)
 		}
@@ -148,9 +180,11 @@ func (r *Runner) accepted(in Input, q meter.Quote) (settlement.Terms, error) {
 	if err != nil || terms.TenantID != q.Workflow.TenantID || terms.WorkflowID != q.Workflow.WorkflowID || terms.RequestDigest != in.Request.Digest {
 		return settlement.Terms{}, refuse(reasonNoMatch)
 	}
-	want := (&Offer{Terms: terms, Seal: extra.Seal}).Requirements()
-	if !x402.Accepts(want, *p.Accepted) {
+	if !x402.Accepts(Way{Terms: terms, Seal: extra.Seal}.Requirements(), *p.Accepted) {
 		return settlement.Terms{}, refuse(reasonNoMatch)
+	}
+	if x402.MismatchExtensions(advertised([]settlement.Terms{terms}), p.Extensions) != "" {
+		return settlement.Terms{}, refuse(string(x402.ReasonExtensionEcho))
 	}
 	if r.Now().After(terms.ExpiresAt) {
 		return settlement.Terms{}, refuse(reasonExpired)
@@ -158,12 +192,29 @@ func (r *Runner) accepted(in Input, q meter.Quote) (settlement.Terms, error) {
 	return terms, nil
 }
 
-// Requirements is the offer as v2's PaymentRequirements.
-func (o *Offer) Requirements() x402.PaymentRequirements {
-	extra, err := json.Marshal(map[string]string{"name": o.Terms.AssetName, "version": o.Terms.AssetVersion, "p402": o.Seal})
-	if err != nil {
-		panic("call: " + err.Error()) // three strings always marshal
+// Requirements is the way as v2's PaymentRequirements.
+func (w Way) Requirements() x402.PaymentRequirements {
+	t := w.Terms
+	members := map[string]string{"name": t.AssetName, "version": t.AssetVersion, "p402": w.Seal}
+	if t.TransferMethod != "" {
+		members["assetTransferMethod"] = t.TransferMethod
 	}
-	return x402.PaymentRequirements{Scheme: o.Terms.Scheme, Network: o.Terms.Network, Amount: o.Terms.Amount.String(), Asset: o.Terms.Asset,
-		PayTo: o.Terms.PayTo, MaxTimeoutSeconds: json.Number(strconv.Itoa(o.Terms.MaxTimeoutSeconds)), Extra: extra}
+	if t.Facilitator != "" {
+		members["facilitatorAddress"] = t.Facilitator
+	}
+	extra, err := json.Marshal(members)
+	if err != nil {
+		panic("call: " + err.Error()) // strings always marshal
+	}
+	return x402.PaymentRequirements{Scheme: t.Scheme, Network: t.Network, Amount: t.Amount.String(), Asset: t.Asset,
+		PayTo: t.PayTo, MaxTimeoutSeconds: json.Number(strconv.Itoa(t.MaxTimeoutSeconds)), Extra: extra}
+}
+
+// Requirements is every way, in order.
+func (o *Offer) Requirements() []x402.PaymentRequirements {
+	out := make([]x402.PaymentRequirements, 0, len(o.Ways))
+	for _, w := range o.Ways {
+		out = append(out, w.Requirements())
+	}
+	return out
 }

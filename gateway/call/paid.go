@@ -7,6 +7,7 @@ import (
 
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/id"
+	"p402.io/p402/internal/money"
 	"p402.io/p402/internal/provider"
 	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
@@ -24,6 +25,10 @@ type Asset struct {
 	Network, V1Network     string // CAIP-2 and, where there is one, v1's name
 	Address, Name, Version string
 	Testnet                bool
+	// Permit2 and Upto say that the contracts for exact over Permit2, and for upto, are on the network; Facilitator is our
+	// wallet that alone may settle an upto permit.
+	Permit2, Upto bool
+	Facilitator   string
 }
 
 // Sale is everything a sold call needs beyond a metered one.
@@ -38,6 +43,8 @@ type Sale struct {
 	AwaitFor time.Duration
 	// Holder claims and gives up the right to answer for a payment.
 	Holder Holder
+	// Signer signs offers and receipts; nil leaves the extension out.
+	Signer Signer
 }
 
 // Holder moves a payment's hold, guarded by its present value: who moves it owns the answer. False: somebody was first.
@@ -61,12 +68,26 @@ func (r *Runner) sell(ctx context.Context, in Input, res Result, v run, out Sink
 	if err != nil {
 		return res, err
 	}
+	price, err := r.priceOf(ctx, res.Quote.Workflow, terms)
+	if err != nil {
+		return res, err
+	}
 	if done, res, err := r.known(ctx, in, res, terms, v, out); done {
+		return res, err
+	}
+	if err := r.notRepeated(ctx, &in); err != nil {
 		return res, err
 	}
 	auth, err := r.Sale.Schemes[terms.Network].Check(ctx, terms, *in.Payment)
 	if err != nil {
 		return res, r.refused(in, res.Quote, err)
+	}
+	name, err := x402.PaymentIdentifier(in.Payment.Extensions)
+	if err != nil {
+		return res, r.refused(in, res.Quote, err)
+	}
+	if done, res, err := r.named(ctx, in, res, terms, auth.Payer, name, v, out); done {
+		return res, err
 	}
 	in.Caller.Payer = auth.Payer
 	if in.Caller.KeyID == "" {
@@ -75,34 +96,73 @@ func (r *Runner) sell(ctx context.Context, in Input, res Result, v run, out Sink
 	event := r.openEvent(in, res.Quote, res.Decision, v.Provider)
 	event.Source, event.Decision, event.ReceiptStatus, event.WorkflowPrice = "sold", "settlement_required", "required", terms.PriceVersion
 	res.Event = event
-	payment, err := r.claim(ctx, in, &res, terms, auth)
+	payment, err := r.claim(ctx, in, &res, terms, auth, name)
 	if err != nil {
 		return res, err
 	}
-	return r.runPaid(ctx, in, res, v, payment, out)
+	return r.runPaid(ctx, in, res, v, order{payment, price}, out)
+}
+
+// order is a claimed payment with the price that its offer named.
+type order struct {
+	settlement.Payment
+	price meter.Price
+}
+
+// metered reports whether what is owed is known only after the work.
+func (o order) metered() bool { return o.Terms.Scheme == x402.SchemeUpto }
+
+// capture is the evidence that the work of an event was done: all that was signed for, or of upto what was used, rounded up to
+// the token's unit. Nothing used captures nothing, and the authorization is spent all the same.
+func (o order) capture(e meter.Event) (settlement.Evidence, error) {
+	evidence := settlement.Evidence{Kind: settlement.EvidenceCapture}
+	if !o.metered() {
+		return evidence, nil
+	}
+	amount, err := money.Payable(o.price.Charge(e.Usage))
+	if amount.Cmp(o.Terms.Amount) > 0 {
+		amount = o.Terms.Amount
+	}
+	evidence.Amount = &amount
+	return evidence, err
+}
+
+// priceOf is the price that terms were quoted by: an open offer keeps its version (S7).
+func (r *Runner) priceOf(ctx context.Context, w *meter.Workflow, t settlement.Terms) (meter.Price, error) {
+	if w.Price.Version == t.PriceVersion || t.Scheme != x402.SchemeUpto {
+		return *w.Price, nil
+	}
+	p, err := r.Store.WorkflowPrice(ctx, t.TenantID, t.WorkflowID, t.PriceVersion)
+	if err != nil {
+		return p, fault.New(fault.KindUnavailable, "CONTROL_UNAVAILABLE", "the offer's price cannot be read now").Because(err)
+	}
+	return p, nil
 }
 
 // runPaid serves a claimed payment's call. A plain answer is held until the payment has reached WaitFor (law 3).
-func (r *Runner) runPaid(ctx context.Context, in Input, res Result, v run, p settlement.Payment, out Sink) (Result, error) {
+func (r *Runner) runPaid(ctx context.Context, in Input, res Result, v run, o order, out Sink) (Result, error) {
 	t := r.begin(ctx, in, res.Event, v)
 	defer t.end()
 	if t.streaming() {
-		return r.streamPaid(ctx, res, t, p, out)
+		return r.streamPaid(ctx, res, t, o, out)
 	}
 	held := t.collect(maxHeldBytes)
-	return r.settleHeld(ctx, res, t, p, held, out)
+	return r.settleHeld(ctx, res, t, o, held, out)
 }
 
 // settleHeld books an answer of which nothing has left, collects its payment and lets it go; without a good answer nothing
 // is collected (S5).
-func (r *Runner) settleHeld(ctx context.Context, res Result, t *try, p settlement.Payment, held []provider.Frame, out Sink) (Result, error) {
+func (r *Runner) settleHeld(ctx context.Context, res Result, t *try, o order, held []provider.Frame, out Sink) (Result, error) {
 	e := t.finish(r.Now())
 	good := e.Success && t.complete
-	evidence := settlement.Evidence{Kind: settlement.EvidenceCapture}
-	if !good {
-		evidence = settlement.Evidence{Kind: settlement.EvidenceVoid, Reason: "work_failed"}
+	evidence := settlement.Evidence{Kind: settlement.EvidenceVoid, Reason: "work_failed"}
+	if good {
+		var err error
+		if evidence, err = o.capture(e); err != nil {
+			return res, err
+		}
 	}
-	next, move, err := p.Advance(evidence, r.Now())
+	next, move, err := o.Advance(evidence, r.Now())
 	if err != nil {
 		return res, err
 	}
@@ -141,7 +201,7 @@ func (r *Runner) unpaid(ctx context.Context, res Result, t *try, held []provider
 
 func (r *Runner) answerPaid(ctx context.Context, res Result, p settlement.Payment, t *try, held []provider.Frame, out Sink) (Result, error) {
 	head := r.head(res, t)
-	head.Payment = &p
+	head.Payment, head.Extensions = &p, r.receipt(p)
 	if p.State != settlement.StateCaptured { // on credit it is still on its way
 		head.Event.ReceiptStatus, head.Event.Decision = "settled", "settled"
 	}
@@ -177,12 +237,22 @@ func (r *Runner) await(ctx context.Context, p settlement.Payment) (settlement.Pa
 	return got, r.giveUp(ctx, p)
 }
 
+// pending tells a payer that its payment is on its way, with the transaction to look for.
+func (r *Runner) pending(ctx context.Context, p settlement.Payment) error {
+	hash, err := r.Store.SentAs(context.WithoutCancel(ctx), p.ID)
+	if err != nil {
+		r.Log.WarnContext(ctx, "transaction of a pending payment not read", "payment_id", p.ID, "err", err)
+	}
+	p.Evidence.TxHash = hash
+	return &PaymentPending{Payment: p}
+}
+
 // giveUp ends the wait of a call. The void and the worker's Stage exclude each other: both leave captured, once.
 func (r *Runner) giveUp(ctx context.Context, p settlement.Payment) error {
 	if r.voided(ctx, p, "out_of_time") {
 		return settlement.ErrChainUnavailable.With("payment", "nothing was collected; the payment is void")
 	}
-	return r.release(ctx, p, &PaymentPending{Payment: p})
+	return r.release(ctx, p, r.pending(ctx, p))
 }
 
 // refused turns a failed check into a fresh offer with the protocol's reason; a chain that cannot be read is no

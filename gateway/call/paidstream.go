@@ -18,29 +18,36 @@ const maxAhead = 1 << 20
 
 // streamPaid sells a stream (docs/decisions/0025). The vendor's first good frame proves the work, so the payment is captured
 // there and collected while the vendor goes on; from WaitFor on the client gets frame by frame, the last one after the closing.
-func (r *Runner) streamPaid(ctx context.Context, res Result, t *try, p settlement.Payment, out Sink) (Result, error) {
+func (r *Runner) streamPaid(ctx context.Context, res Result, t *try, o order, out Sink) (Result, error) {
 	first, good := t.firstGood()
-	if !good {
-		return r.settleHeld(ctx, res, t, p, first, out)
+	onCredit := o.Terms.WaitFor == settlement.WaitAuthorized
+	if good && o.metered() && !onCredit { // what is to be collected is known at the end
+		first, good = append(first, t.collect(maxHeldBytes)...), false
 	}
-	p, err := r.capture(ctx, p)
-	if err != nil {
-		return res, err
+	if !good {
+		return r.settleHeld(ctx, res, t, o, first, out)
+	}
+	var err error
+	if !o.metered() {
+		if o.Payment, err = r.capture(ctx, o.Payment); err != nil {
+			return res, err
+		}
 	}
 	a := t.readAhead()
 	defer a.stop()
-	held, p, err := r.holdBack(ctx, a, first, p)
-	if err != nil {
-		a.stop()
-		return r.unsold(ctx, res, t, p, err)
+	if !o.metered() {
+		if first, o.Payment, err = r.holdBack(ctx, a, first, o.Payment); err != nil {
+			a.stop()
+			return r.unsold(ctx, res, t, o.Payment, err)
+		}
 	}
 	res.Started = true
 	head := r.head(res, t)
-	if head.Payment = &p; p.State != settlement.StateCaptured {
+	if head.Payment, head.Extensions = &o.Payment, r.receipt(o.Payment); !onCredit {
 		head.Event.ReceiptStatus, head.Event.Decision = "settled", "settled"
 	}
 	gone := out.Start(head) != nil
-	for _, f := range held {
+	for _, f := range first {
 		gone = gone || t.send(out, f)
 	}
 	for more := true; more && !gone; {
@@ -54,32 +61,63 @@ func (r *Runner) streamPaid(ctx context.Context, res Result, t *try, p settlemen
 		t.clientGone()
 	}
 	t.gone = t.gone || gone
-	return r.endStream(ctx, res, t, p, a.last, out)
+	return r.endStream(ctx, res, t, o, a.last, out)
 }
 
-// endStream books a stream that has begun to leave, gives its last frame out, and gives back what was not earned.
-func (r *Runner) endStream(ctx context.Context, res Result, t *try, p settlement.Payment, last []provider.Frame, out Sink) (Result, error) {
+// endStream books a stream that has begun to leave, gives its last frame out, and gives back what was not earned. By the meter
+// everything that was sent is earned, however the stream ended.
+func (r *Runner) endStream(ctx context.Context, res Result, t *try, o order, last []provider.Frame, out Sink) (Result, error) {
 	e := t.finish(r.Now())
-	earned := t.sent > 0 && !t.vendorsFault()
-	zero := money.Zero
-	if e.ReceiptStatus, e.RevenueUSD = "pending", &zero; earned {
-		amount := p.Amount.USD()
-		e.RevenueUSD = &amount
+	t.byMeter = o.metered()
+	earned := t.sent > 0 && (t.byMeter || !t.vendorsFault())
+	c, p, err := r.closeStream(t, o, e, earned)
+	if err != nil {
+		return res, err
 	}
-	c := t.closing(e, nil)
-	c.Payment, res.Event = p.ID, e
+	res.Event = c.Event
 	if err := r.close(ctx, c); err != nil {
 		r.Log.ErrorContext(ctx, "closing failed", "request_id", e.RequestID, "event_id", e.ID, "err", err)
 		return res, err
 	}
-	r.deliver(ctx, e, last, t, out)
-	if !earned {
+	if o.metered() {
+		r.Sale.Settlers[p.Terms.Network].Kick()
+	}
+	r.deliver(ctx, c.Event, last, t, out)
+	if !earned && p.State != settlement.StateVoided {
 		r.giveBack(ctx, p)
 	}
 	if t.vendorsFault() && t.failure != nil {
 		return res, t.failure
 	}
 	return res, nil
+}
+
+// closeStream is the closing of a stream that has begun to leave. An exact payment was captured at its beginning.
+func (r *Runner) closeStream(t *try, o order, e meter.Event, earned bool) (Closing, settlement.Payment, error) {
+	p, move := o.Payment, (*settlement.Move)(nil)
+	if o.metered() {
+		evidence, err := settlement.Evidence{Kind: settlement.EvidenceVoid, Reason: "work_failed"}, error(nil)
+		if earned {
+			evidence, err = o.capture(e)
+		}
+		if err != nil {
+			return Closing{}, p, err
+		}
+		next, m, err := p.Advance(evidence, r.Now())
+		if err != nil {
+			return Closing{}, p, err
+		}
+		m.Actor = "call"
+		p, move = next, &m
+	}
+	revenue := money.Zero
+	if e.ReceiptStatus = "pending"; earned {
+		revenue = p.Amount.USD()
+	}
+	e.RevenueUSD = &revenue
+	c := t.closing(e, move)
+	c.Payment = p.ID
+	return c, p, nil
 }
 
 // unsold ends a stream whose payment did not come, or not in time: none of it has left.

@@ -4,6 +4,7 @@ package call
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -65,6 +66,8 @@ type Input struct {
 	API string
 	// CompletionID is the prefix of the id the caller gets; "" keeps the vendor's.
 	CompletionID string
+
+	idempotencyTurn int // the how manieth call of its Idempotency-Key this is
 }
 
 // Head is what is known when the answer begins.
@@ -75,7 +78,9 @@ type Head struct {
 	Event    meter.Event       // final for a plain answer, still open for a stream
 	Decision meter.Decision
 	Payment  *settlement.Payment
-	Provider string
+	// Extensions is what the settlement's answer carries beside, by key.
+	Extensions map[string]json.RawMessage
+	Provider   string
 }
 
 // Sink is where the answer goes. Each Frame is flushed by the time it returns. An error means that the client is gone.
@@ -122,7 +127,7 @@ func (r *Runner) Do(ctx context.Context, in Input, out Sink) (Result, error) {
 		return r.sell(ctx, in, res, work, out)
 	case meter.VerdictAllow:
 	}
-	if err := r.notRepeated(ctx, in); err != nil {
+	if err := r.notRepeated(ctx, &in); err != nil {
 		return res, err
 	}
 	if err := r.linkRetry(ctx, &in); err != nil {
@@ -219,7 +224,7 @@ func (r *Runner) openEvent(in Input, q meter.Quote, d meter.Decision, vendor pro
 		RetryCount: in.Request.RetryCount, ModelRequested: in.Request.Model, UsageSource: "none", CostState: meter.CostUnpriced,
 		PriceVersion: q.CardVersion, ReservedUSD: q.WorstCase.USD, Decision: "approved", Hits: d.Hits, BudgetID: d.BudgetID,
 		PolicyID: d.PolicyID, PolicyVersion: d.PolicyVer, PrivacyMode: "metadata_only", ReceiptStatus: "none",
-		IdempotencyKey: in.Request.IdempotencyKey, EventTime: now, ReceivedAt: now, Deadline: now.Add(r.CallTimeout + r.CloseGrace),
+		IdempotencyKey: in.Request.IdempotencyKey, IdempotencyTurn: in.idempotencyTurn, EventTime: now, ReceivedAt: now, Deadline: now.Add(r.CallTimeout + r.CloseGrace),
 	}
 	if vendor != nil {
 		e.Provider, e.Simulated = vendor.Name(), vendor.Simulated()
@@ -286,15 +291,17 @@ func (r *Runner) deny(ctx context.Context, in Input, res Result) (Result, error)
 }
 
 // notRepeated refuses a second run for one Idempotency-Key (D21): no answer text is kept that could be replayed.
-func (r *Runner) notRepeated(ctx context.Context, in Input) error {
-	if in.Request.IdempotencyKey == "" {
+// A key that is older than it is kept for starts anew.
+func (r *Runner) notRepeated(ctx context.Context, in *Input) error {
+	if in.Request.IdempotencyKey == "" || in.Caller.KeyID == "" {
 		return nil
 	}
-	e, found, err := r.Store.ByIdempotencyKey(ctx, in.Caller.TenantID, in.Caller.KeyID, in.Request.IdempotencyKey)
+	e, turn, err := r.Store.ByIdempotencyKey(ctx, in.Caller.TenantID, in.Caller.KeyID, in.Request.IdempotencyKey)
 	switch {
 	case err != nil:
 		return fault.New(fault.KindUnavailable, "CONTROL_UNAVAILABLE", "the idempotency key cannot be checked now").Because(err)
-	case !found:
+	case e.ID == "":
+		in.idempotencyTurn = turn
 		return nil
 	case e.State == meter.EventIntent:
 		return fault.New(fault.KindConflict, "IDEMPOTENCY_IN_PROGRESS", "a call with this Idempotency-Key is running").With("event_id", e.ID)

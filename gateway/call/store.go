@@ -27,15 +27,24 @@ type Store interface {
 	Overdue(ctx context.Context, now time.Time, limit int) ([]Opening, error)
 	// PaymentFor finds the payment that an authorization already has, with its event's id; settlement.ErrNotFound if none.
 	PaymentFor(ctx context.Context, network, asset, payer, nonce string) (settlement.Payment, error)
-	// ByIdempotencyKey finds the event a key's Idempotency-Key made in the last 24 h; found is false if none.
-	ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (e meter.Event, found bool, err error)
+	// PaymentNamed finds the payment, not voided, that a payer has given a name to; settlement.ErrNotFound if none.
+	PaymentNamed(ctx context.Context, seller id.Tenant, workflowID, payer, name string) (settlement.Payment, error)
+	// ByIdempotencyKey finds the event a key's Idempotency-Key made in the last 24 h, without an id if none. turn is what a new call of
+	// that key has to carry: of two that carry the same, Open refuses one.
+	ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (e meter.Event, turn int, err error)
 	// Undelivered lists sold calls that are captured or collected, whose answer did not leave and whose hold has passed.
 	Undelivered(ctx context.Context, now time.Time, limit int) ([]settlement.Payment, error)
+	// WorkflowPrice reads one version of a workflow's price.
+	WorkflowPrice(ctx context.Context, tenant id.Tenant, workflowID string, version int) (meter.Price, error)
 	// Capture moves a payment from authorized to captured, before its call is closed; settlement.ErrMoved if somebody was first.
 	Capture(ctx context.Context, m settlement.Move) error
 	// Void moves a payment to voided, guarded by its state; DueRefund writes a refund that is owed.
 	Void(ctx context.Context, m settlement.Move) error
 	DueRefund(ctx context.Context, p settlement.Payment, reason string, now time.Time) error
+	// UseRefund takes a due refund back for a later run; settlement.ErrRefundOver if it was paid or waived.
+	UseRefund(ctx context.Context, p settlement.Payment, now time.Time) error
+	// SentAs is the hash of the transaction last signed for a payment, "" if nothing was.
+	SentAs(ctx context.Context, paymentID id.Payment) (string, error)
 }
 
 // Opening is what is known before the vendor is called.

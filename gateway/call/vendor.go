@@ -82,7 +82,7 @@ func (r *Runner) deliver(ctx context.Context, e meter.Event, held []provider.Fra
 		whole = false
 	}
 	d := Delivery{EventID: e.ID, Tenant: e.TenantID, At: r.Now(), Bytes: t.sent, Whole: whole && t.complete}
-	d.Earned = d.Whole || t.sent > 0 && !t.vendorsFault()
+	d.Earned = d.Whole || t.sent > 0 && (t.byMeter || !t.vendorsFault())
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.CloseGrace)
 	defer cancel()
 	if err := r.Store.Deliver(ctx, d); err != nil {
@@ -116,6 +116,7 @@ type try struct {
 	sentUp   bool // the vendor may have started work
 	complete bool
 	gone     bool
+	byMeter  bool // sold by what was sent
 	sent     int64
 	cancel   context.CancelFunc
 }

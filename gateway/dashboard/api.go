@@ -36,20 +36,25 @@ func (b *buffer) Write(p []byte) (int, error) {
 // api asks a route of /api/v2 as the visitor: with the visitor's session and the ledger in view. So a form and a program meet
 // the same checks, the same refusals and the same audit entry, and a role that may not is stopped in one place.
 func (r *request) api(method, path string, body, into any) error {
+	if body == nil {
+		return r.send(method, path, "", nil, into)
+	}
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	if body == nil {
-		raw = nil
-	}
+	return r.send(method, path, "application/json", raw, into)
+}
+
+// send is api with a body that is ready, of a type of its own; raw nil is none.
+func (r *request) send(method, path, kind string, raw []byte, into any) error {
 	req, err := http.NewRequestWithContext(r.Request.Context(), method, "/api/v2"+path, bytes.NewReader(raw))
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", path, err)
 	}
 	req.Host, req.TLS, req.RemoteAddr = r.Request.Host, r.Request.TLS, r.Request.RemoteAddr
 	if raw != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", kind)
 	}
 	if cookie, err := r.Cookie(gateway.SessionCookie); err == nil {
 		req.AddCookie(&http.Cookie{Name: gateway.SessionCookie, Value: cookie})
@@ -102,3 +107,6 @@ func kindOf(status int) fault.Kind {
 	}
 	return fault.KindInternal
 }
+
+// kindIsNotFound tells what is not there from what failed.
+func kindIsNotFound(err error) bool { return fault.KindOf(err) == fault.KindNotFound }

@@ -70,6 +70,12 @@ const csp = "default-src 'none'; style-src 'self'; script-src 'self'; connect-sr
 // New parses every template, so that a broken one stops the start and not a page.
 func New(c Config) (*Surface, error) {
 	s := &Surface{Config: c, pages: map[string]*template.Template{}, assets: map[string]asset{}}
+	if s.Vendors == nil {
+		s.Vendors = func() []Vendor { return nil }
+	}
+	if s.Gas == nil {
+		s.Gas = func() []Gas { return nil }
+	}
 	names, err := fs.Glob(templates, "templates/*.html")
 	if err != nil {
 		return nil, err
@@ -108,6 +114,7 @@ func (s *Surface) embed(name, kind string) (string, error) {
 type route struct {
 	method, path string
 	need         meter.Scope
+	maxForm      int64    // bytes, where a form carries a file
 	params       []string // what the query may name beside the filter that all pages share
 	do           func(*request) error
 }
@@ -156,6 +163,16 @@ func (s *Surface) routes() []route {
 		{method: "GET", path: "/app/audit", need: meter.ScopeAuditRead, params: []string{"object_type", "object_id", "actor", "before"}, do: s.audit},
 		{method: "GET", path: "/app/account", params: []string{"saved"}, do: s.account},
 		{method: "POST", path: "/app/account", do: s.accountChange},
+		{method: "GET", path: "/app/reconcile", need: meter.ScopeFinanceRead, params: []string{"state", "cursor"}, do: s.reconcile},
+		{method: "POST", path: "/app/reconcile/run", need: meter.ScopeFinanceWrite, do: s.runReconcile},
+		{method: "POST", path: "/app/reconcile/import", need: meter.ScopeFinanceWrite, maxForm: 33 << 20, do: s.importBill},
+		{method: "GET", path: "/app/reconcile/:id", need: meter.ScopeFinanceRead, do: s.exception},
+		{method: "POST", path: "/app/reconcile/:id", need: meter.ScopeFinanceWrite, do: s.resolveException},
+		{method: "POST", path: "/app/periods", need: meter.ScopeFinanceRead, do: s.openPeriod},
+		{method: "GET", path: "/app/periods/:id", need: meter.ScopeFinanceRead, do: s.period},
+		{method: "POST", path: "/app/periods/:id", need: meter.ScopeFinanceClose, do: s.periodChange},
+		{method: "GET", path: "/app/exports", need: meter.ScopeExportRead, params: []string{"cursor"}, do: s.exports},
+		{method: "POST", path: "/app/exports", need: meter.ScopeExportRead, do: s.createExport},
 		{method: "GET", path: "/app/plan", need: meter.ScopeMeterRead, do: s.plan},
 		{method: "POST", path: "/app/plan", do: s.checkout},
 		{method: "GET", path: "/app/system", need: meter.ScopeSystemRead, do: s.system},

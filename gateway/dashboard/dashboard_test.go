@@ -8,6 +8,7 @@ import (
 
 	"p402.io/p402/internal/money"
 	"p402.io/p402/internal/store"
+	"p402.io/p402/meter"
 )
 
 func key(text string) *string { return &text }
@@ -132,5 +133,23 @@ func TestF12_CellsOfAFileAreInert(t *testing.T) {
 	}
 	if got := exact(usdCell((*money.USD)(nil))); got != "" {
 		t.Errorf("no amount in a file is %q", got)
+	}
+}
+
+// The tightest of a budget's limits counts, and a limit of nothing is used up.
+func TestABudgetsTightestLimitRaisesTheAlarm(t *testing.T) {
+	t.Parallel()
+	usd, events, none := money.MustUSD("10"), int64(100), int64(0)
+	b := meter.BudgetStanding{Budget: meter.Budget{LimitUSD: &usd, LimitEvents: &events}}
+	b.Spent.USD, b.Spent.Events, b.Reserved.Events = money.MustUSD("1.99"), 70, 9
+	if got := tightest(b); got != 79 {
+		t.Errorf("%d %%", got)
+	}
+	b.Spent.USD, b.Reserved.USD = money.MustUSD("9"), money.MustUSD("0.999")
+	if got := tightest(b); got != 99 {
+		t.Errorf("not quite all is %d %%", got)
+	}
+	if got := tightest(meter.BudgetStanding{Budget: meter.Budget{LimitEvents: &none}}); got != 100 {
+		t.Errorf("nothing allowed is used to %d %%", got)
 	}
 }

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"math/big"
@@ -32,6 +33,7 @@ var funcs = template.FuncMap{
 	"costOf":   costOf,
 	"included": included,
 	"keptFor":  keptFor,
+	"pretty":   func(v any) (string, error) { raw, err := json.MarshalIndent(v, "", "  "); return string(raw), err },
 	"times20":  func(n int) int { return 20 * n },
 }
 

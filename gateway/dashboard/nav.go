@@ -43,9 +43,12 @@ func navigation(r *request) []navGroup {
 	}
 	here := ""
 	for path := range need { // the longest page above this one
-		if at := r.Request.URL.Path; (at == path || strings.HasPrefix(at, path+"/")) && len(path) > len(here) && !strings.Contains(path, ":") {
+		if at := r.Request.URL.Path; (at == path || path != "/app" && strings.HasPrefix(at, path+"/")) && len(path) > len(here) && !strings.Contains(path, ":") {
 			here = path
 		}
+	}
+	if strings.HasPrefix(r.Request.URL.Path, "/app/periods/") {
+		here = "/app/reconcile" // a period has no line of its own
 	}
 	var out []navGroup
 	for _, g := range groups {

@@ -23,6 +23,7 @@ type figure struct {
 // overviewPage is what was spent, earned and got for it.
 type overviewPage struct {
 	Empty   bool // nothing was ever metered in this ledger
+	Alerts  []alert
 	Figures []figure
 	Chart   chart
 	By      string
@@ -88,6 +89,9 @@ func (s *Surface) overview(r *request) error {
 		if _, was, err = s.Store.Summary(ctx, f, ""); err != nil {
 			return err
 		}
+	}
+	if p.Alerts, err = s.alerts(ctx, r, total); err != nil {
+		return err
 	}
 	p.Figures = figures(r.view, total, was, quality, rows)
 	if p.Chart, err = s.costChart(ctx, r.view, p.By); err != nil {

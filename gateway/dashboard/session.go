@@ -44,7 +44,7 @@ func (s *Surface) serve(rt route) gin.HandlerFunc {
 			return
 		}
 		if c.Request.Method == http.MethodPost {
-			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxForm)
+			c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, max(maxForm, rt.maxForm))
 			if subtle.ConstantTimeCompare([]byte(c.PostForm("csrf")), []byte(r.session.CSRF)) != 1 {
 				r.say(http.StatusForbidden, "That form is out of date", "Go back, reload the page and try again.")
 				return
@@ -111,6 +111,9 @@ func (s *Surface) setMode(r *request) error {
 		return nil
 	}
 	setCookie(r.Context, gateway.ModeCookie, mode, 365*24*3600)
-	r.Redirect(http.StatusSeeOther, "/app")
-	return nil
+	at := ours(r.PostForm("at"))
+	if at == "" {
+		at = "/app"
+	}
+	return r.done(at)
 }

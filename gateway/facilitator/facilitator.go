@@ -186,7 +186,11 @@ func (s *Surface) read(c *gin.Context, scope meter.Scope) (asked, error) {
 		return asked{}, err
 	}
 	var body x402.FacilitatorRequest
-	if json.Unmarshal(raw, &body) != nil || len(body.PaymentPayload) == 0 || len(body.PaymentRequirements) == 0 {
+	var malformed *x402.Error
+	if errors.As(x402.Decode(raw, &body), &malformed) { // also a name that comes twice: two readers would see two requests
+		return asked{}, fault.Field(fault.KindInvalid, "INVALID_INPUT", malformed.Field, malformed.Message)
+	}
+	if len(body.PaymentPayload) == 0 || len(body.PaymentRequirements) == 0 {
 		return asked{}, fault.New(fault.KindInvalid, "INVALID_INPUT", "send x402Version, paymentPayload and paymentRequirements")
 	}
 	if body.X402Version != 1 && body.X402Version != 2 {

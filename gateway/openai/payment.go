@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -27,7 +28,7 @@ func (s *Surface) refuse(c *gin.Context, err error) {
 		c.Header("Retry-After", "5")
 		s.settlementFailed(c, http.StatusServiceUnavailable, pending.Payment, string(settlement.ErrPending.Code), settlement.ErrPending.Message)
 	case errors.As(err, &unserved):
-		if headerErr := paidHeaders(c.Writer.Header(), unserved.Payment); headerErr != nil {
+		if headerErr := paidHeaders(c.Writer.Header(), unserved.Payment, nil); headerErr != nil {
 			s.Log.WarnContext(c.Request.Context(), "payment header not written", "payment_id", unserved.Payment.ID, "err", headerErr)
 		}
 		gateway.Fail(c, s.Log, unserved.Refusal())
@@ -39,14 +40,14 @@ func (s *Surface) refuse(c *gin.Context, err error) {
 // challenge is the 402: PAYMENT-REQUIRED for v2, accepts in the body for v1, and an error that an OpenAI SDK shows.
 func (s *Surface) challenge(c *gin.Context, o *call.Offer) {
 	resource := x402.Resource{URL: o.Terms.Resource, Description: o.Terms.Description, MimeType: o.Terms.MimeType}
-	text, err := x402.EncodeHeader(x402.PaymentRequired{X402Version: 2, Error: o.Reason, Resource: resource, Accepts: []x402.PaymentRequirements{o.Requirements()}})
+	text, err := x402.EncodeHeader(x402.PaymentRequired{X402Version: 2, Error: o.Reason, Resource: resource, Accepts: o.Requirements(), Extensions: o.Extensions})
 	if err != nil {
 		gateway.Fail(c, s.Log, err)
 		return
 	}
 	h := c.Writer.Header()
 	h.Set(x402.HeaderPaymentRequired, text)
-	h.Set("Cache-Control", "no-store")
+	h.Set("Cache-Control", privateAnswer)
 	refusal := gateway.Refusal(o)
 	refusal.Details = map[string]any{"reason": o.Reason, "price_usd": o.Terms.PriceUSD.String(), "amount_atomic": o.Terms.Amount.String(),
 		"network": o.Terms.Network, "asset": o.Terms.Asset, "payTo": o.Terms.PayTo}
@@ -58,34 +59,40 @@ func (s *Surface) challenge(c *gin.Context, o *call.Offer) {
 			MaxTimeoutSeconds: int64(o.Terms.MaxTimeoutSeconds), Asset: o.Terms.Asset,
 			Extra: map[string]string{"name": o.Terms.AssetName, "version": o.Terms.AssetVersion}}}
 	}
-	c.AbortWithStatusJSON(http.StatusPaymentRequired, body)
+	status := http.StatusPaymentRequired
+	if o.Reason == string(x402.ReasonPermit2Allowance) {
+		status = http.StatusPreconditionFailed // as official servers say it: another signature would not help before an approval
+	}
+	c.AbortWithStatusJSON(status, body)
 }
 
 func (s *Surface) settlementFailed(c *gin.Context, status int, p settlement.Payment, code, message string) {
-	name, text, err := settlementHeader(p, false)
+	name, text, err := settlementHeader(p, nil)
 	if err != nil {
 		gateway.Fail(c, s.Log, err)
 		return
 	}
 	c.Header(name, text)
-	c.Header("Cache-Control", "no-store")
+	c.Header("Cache-Control", privateAnswer)
 	c.AbortWithStatusJSON(status, gin.H{"error": gin.H{"type": "payment_required", "code": code, "message": message, "param": nil,
 		"request_id": gateway.RequestID(c), "details": gin.H{"payment_id": p.ID, "transaction": p.Evidence.TxHash}}})
 }
 
 // paidHeaders writes a collected payment's headers, in the version the payer spoke.
-func paidHeaders(h http.Header, p settlement.Payment) error {
-	name, text, err := settlementHeader(p, true)
+func paidHeaders(h http.Header, p settlement.Payment, extensions map[string]json.RawMessage) error {
+	name, text, err := settlementHeader(p, extensions)
 	if err != nil {
 		return err
 	}
 	h.Set(name, text)
-	h.Set("Cache-Control", "private")
+	h.Set("Cache-Control", privateAnswer)
 	h.Set(gateway.HeaderReceiptID, string(p.ReceiptID))
 	return nil
 }
 
-func settlementHeader(p settlement.Payment, success bool) (name, text string, err error) {
+// settlementHeader is what became of a payment. A success is one that is in a block; what is on its way is pending, with
+// its hash if it has one.
+func settlementHeader(p settlement.Payment, extensions map[string]json.RawMessage) (name, text string, err error) {
 	name, network := x402.HeaderPaymentResponse, p.Terms.Network
 	if p.Authorization.X402Version == 1 {
 		name = x402.HeaderXPaymentResponse
@@ -93,14 +100,14 @@ func settlementHeader(p settlement.Payment, success bool) (name, text string, er
 			network = v1
 		}
 	}
-	answer := x402.SettlementResponse{Success: success, Transaction: p.Evidence.TxHash, Network: network, Payer: p.Authorization.Payer}
-	if success {
-		answer.Amount = p.Amount.String()
-	} else {
+	answer := x402.SettlementResponse{Transaction: p.Evidence.TxHash, Network: network, Payer: p.Authorization.Payer, Extensions: extensions}
+	switch p.State {
+	case settlement.StateIncluded, settlement.StateFinal:
+		answer.Success, answer.Amount = true, p.Amount.String()
+	case settlement.StateVoided, settlement.StateLost:
 		answer.ErrorReason = p.Reason
-		if answer.ErrorReason == "" {
-			answer.ErrorReason = "settlement_pending"
-		}
+	case settlement.StateAuthorized, settlement.StateCaptured, settlement.StateSubmitted:
+		answer.ErrorReason = string(x402.ReasonSettlementPending)
 	}
 	text, err = x402.EncodeHeader(answer)
 	return name, text, err

@@ -29,12 +29,14 @@ func (s *Sink) Start(h call.Head) error {
 	Describe(header, call.Result{Event: h.Event, Decision: h.Decision})
 	s.stream = h.Stream
 	if h.Payment != nil {
-		if err := paidHeaders(header, *h.Payment); err != nil {
+		if err := paidHeaders(header, *h.Payment, h.Extensions); err != nil {
 			return err
 		}
 	}
 	if h.Stream {
-		header.Set("Cache-Control", "no-cache")
+		if header.Get("Cache-Control") == "" { // what is sold has said more already
+			header.Set("Cache-Control", "no-cache")
+		}
 		header.Set("X-Accel-Buffering", "no")
 		header.Set("Trailer", gateway.HeaderCostUSD+", "+gateway.HeaderCostState)
 	} else {

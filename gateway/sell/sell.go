@@ -29,12 +29,16 @@ type Surface struct {
 	Log       *slog.Logger
 	// Live says whether a network moves real money; a test network's sales stand in the test ledger.
 	Live func(network string) bool
+	// Statuses says what became of payments; Assets is the token by CAIP-2 that each network is paid in.
+	Statuses Statuses
+	Assets   map[string]string
 }
 
 // Register adds the routes. A workflow's id may hold slashes, so the tail decides what is meant.
 func (s *Surface) Register(r *gin.Engine) {
 	r.POST("/x/:seller/*path", s.post)
 	r.GET("/x/:seller/*path", s.get)
+	r.GET("/x402/payments", s.status)
 }
 
 // The tails under a workflow's address that make it an OpenAI base URL.
@@ -46,6 +50,7 @@ const (
 var errNoWorkflow = fault.New(fault.KindNotFound, "NOT_FOUND", "nothing is sold at this address")
 
 func (s *Surface) post(c *gin.Context) {
+	openai.Priced(c)
 	workflowID := strings.TrimPrefix(strings.TrimSuffix(c.Param("path"), chatTail), "/")
 	w, err := s.find(c, workflowID)
 	if err != nil {
@@ -143,7 +148,7 @@ var page = template.Must(template.New("workflow").Parse(`<!doctype html>
 <h1>{{or .Name .WorkflowID}}</h1>
 <p>{{.Description}}</p>
 <dl>
-<dt>Price</dt><dd>{{.PriceUSD}} USDC a call</dd>
+<dt>Price</dt><dd>{{if eq .Scheme "upto"}}by use, at most {{end}}{{.PriceUSD}} USDC a call</dd>
 <dt>Network</dt><dd>{{.Network}}</dd>
 <dt>Paid to</dt><dd><code>{{.PayTo}}</code></dd>
 <dt>Address</dt><dd><code>POST {{.PaidURL}}</code></dd>

@@ -91,15 +91,17 @@ type Settlement struct {
 
 // App is the built house.
 type App struct {
-	Store       *store.Store
-	IDs         *id.Source
-	cfg         Config
-	log         *slog.Logger
-	handler     http.Handler
-	sweeper     *call.Sweeper
-	runner      *call.Runner
-	sealer      *store.Sealer
-	workers     []*settlement.Worker
+	Store   *store.Store
+	IDs     *id.Source
+	cfg     Config
+	log     *slog.Logger
+	handler http.Handler
+	sweeper *call.Sweeper
+	runner  *call.Runner
+	sealer  *store.Sealer
+	workers []*settlement.Worker
+	// transfers reads each settled network for refunds.
+	transfers   map[string]api.Transfers
 	addr        net.Listener
 	metricsAddr net.Listener // nil: off
 	metrics     *metrics
@@ -194,21 +196,24 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	control := &api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Hasher: credential.NewHasher(maxHashes), Sealer: sealer, Finance: finance}
 	surfaces := []gateway.Surface{inference, &anthropic.Surface{Auth: auth, Runner: runner, Log: a.log},
-		&api.Surface{Auth: auth, Store: a.Store, Now: now, Log: a.log, CursorKey: cursorKey, Keys: issuer.KeySet(), PayTo: evm.ParseAddress, Hasher: credential.NewHasher(maxHashes), Sealer: sealer, Finance: finance},
+		control,
 		pages,
 		&system{app: a, keys: published}}
 	if a.cfg.Settlement != nil {
 		if runner.Sale, err = a.sale(ctx, issuer); err != nil {
 			return err
 		}
+		control.Transfers = a.transfers
 		finance.Nodes[a.indexer.Network] = a.indexer.Node
 		payTo := map[string]bool{}
 		for _, address := range a.cfg.Settlement.PayTo {
 			payTo[address] = true
 		}
 		n, _ := settlement.FindNetwork(a.cfg.Settlement.Network) // sale has found it already
-		surfaces = append(surfaces, &sell.Surface{Workflows: a.Store, OpenAI: inference, Log: a.log, Live: func(string) bool { return !n.Testnet }},
+		surfaces = append(surfaces, &sell.Surface{Workflows: a.Store, OpenAI: inference, Log: a.log, Live: func(string) bool { return !n.Testnet },
+			Statuses: a.Store, Assets: map[string]string{n.CAIP2: n.USDC}},
 			&facilitator.Surface{Auth: auth, Book: a.Store, IDs: a.IDs, Now: now, Log: a.log, Sale: runner.Sale, PayTo: payTo,
 				Signers: map[string][]string{"eip155:*": {a.workers[0].Sender.Account()}}})
 	}
@@ -259,8 +264,14 @@ func (a *App) sale(ctx context.Context, issuer *settlement.Issuer) (*call.Sale, 
 		Receipts: issuer, IDs: a.IDs, Now: now, Log: a.log, Poll: 500 * time.Millisecond, Rebroadcast: 5 * time.Second, Replace: 30 * time.Second, Gas: a.noteGas})
 	a.workers = append(a.workers, worker)
 	a.indexer = &reconcile.Indexer{Network: n.CAIP2, Node: &evm.Logs{Client: client, Network: n.CAIP2}, Index: a.Store, Now: now, Log: a.log, Poll: indexPoll}
-	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store,
-		Assets:   map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet}},
+	a.transfers = map[string]api.Transfers{n.CAIP2: &evm.Chain{Client: client}}
+	overPermit2, upto, err := evm.Permit2Ready(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	return &call.Sale{SealKey: seal, OfferFor: offerFor, AwaitFor: awaitFor, Holder: a.Store, Signer: issuer,
+		Assets: map[string]call.Asset{n.CAIP2: {Network: n.CAIP2, V1Network: n.V1Name, Address: n.USDC, Name: n.USDCName, Version: n.USDCVersion, Testnet: n.Testnet,
+			Permit2: overPermit2, Upto: upto, Facilitator: sender.Account()}},
 		Schemes:  map[string]settlement.Scheme{n.CAIP2: scheme},
 		Funders:  map[string]call.Funder{n.CAIP2: scheme},
 		Settlers: map[string]call.Settler{n.CAIP2: worker}}, nil

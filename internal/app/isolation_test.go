@@ -23,6 +23,7 @@ func (u user) objects() map[string]string {
 	u.sell("mine")
 	paid := u.buy("/x/" + u.slug + "/mine")
 	receipt := paid.header.Get("X-P402-Receipt-ID")
+	payment := u.must(200, "GET", "/api/v2/receipts/"+receipt, nil)["payment_id"].(string)
 	day := time.Now().UTC().AddDate(0, 0, -2)
 	u.must(201, "POST", "/api/v2/reconciliation/imports?format=generic&provider=elsewhere", "model,day,cost\nm,"+day.Format(time.DateOnly)+",4.20\n", "Content-Type: text/csv")
 	run := u.must(201, "POST", "/api/v2/reconciliation/runs", fmt.Sprintf(`{"since":%q,"until":%q}`, day.AddDate(0, 0, -1).Format(time.RFC3339), day.AddDate(0, 0, 2).Format(time.RFC3339)))["run_id"].(string)
@@ -41,13 +42,15 @@ func (u user) objects() map[string]string {
 		"policies":   u.must(201, "POST", "/api/v2/policies", `{"rules":{"allowed_models":["mock-*"]}}`)["policy_id"].(string),
 		"workflows":  "mine",
 		"receipts":   receipt,
-		"payments":   u.must(200, "GET", "/api/v2/receipts/"+receipt, nil)["payment_id"].(string),
+		"payments":   payment,
+		"refunds":    u.owe(payment),
 	}
 }
 
 // goodBodies is a body that each POST on an object would accept from its owner.
 var goodBodies = map[string]string{"/api/v2/meter/events/:id/outcome": `{"outcome":"failed"}`,
-	"/api/v2/reconciliation/exceptions/:id/resolve": `{"state":"explained","by":"Mallory","note":"mine now"}`}
+	"/api/v2/reconciliation/exceptions/:id/resolve": `{"state":"explained","by":"Mallory","note":"mine now"}`,
+	"/api/v2/refunds/:id/waive":                     `{"reason":"mine"}`, "/api/v2/refunds/:id/pay": `{"transaction":"0x` + strings.Repeat("0", 64) + `"}`}
 
 var requestIDForm = regexp.MustCompile(`req_[0-9A-Z]{26}`)
 
@@ -119,7 +122,7 @@ func TestA2_ForeignIDsInFiltersAndBodiesFindNothing(t *testing.T) {
 			t.Errorf("%s counts %v foreign events", query, totals["count"])
 		}
 	}
-	for _, list := range []string{"keys", "budgets", "policies", "workflows", "receipts", "payments"} {
+	for _, list := range []string{"keys", "budgets", "policies", "workflows", "receipts", "payments", "refunds"} {
 		body := string(thief.do("GET", "/api/v2/"+list, nil).body)
 		if strings.Contains(body, string(owner.tenant)) || strings.Contains(body, `"`+mine[list]+`"`) {
 			t.Errorf("%s lists a foreign object: %s", list, body)

@@ -24,7 +24,11 @@ var pageScopes = map[string]meter.Scope{
 	"GET /app/providers": meter.ScopeMeterRead, "GET /app/privacy": "", "GET /app/members": meter.ScopeMembersRead, "POST /app/members": meter.ScopeMembersWrite,
 	"POST /app/members/:id": meter.ScopeMembersWrite, "GET /app/audit": meter.ScopeAuditRead, "GET /app/account": "", "POST /app/account": "",
 	"GET /app/system": meter.ScopeSystemRead, "POST /app/mode": "",
-	"GET /app/plan": meter.ScopeMeterRead, "POST /app/plan": "",
+	"GET /app/reconcile": meter.ScopeFinanceRead, "POST /app/reconcile/run": meter.ScopeFinanceWrite, "POST /app/reconcile/import": meter.ScopeFinanceWrite,
+	"GET /app/reconcile/:id": meter.ScopeFinanceRead, "POST /app/reconcile/:id": meter.ScopeFinanceWrite, "POST /app/periods": meter.ScopeFinanceRead,
+	"GET /app/periods/:id": meter.ScopeFinanceRead, "POST /app/periods/:id": meter.ScopeFinanceClose, "GET /app/exports": meter.ScopeExportRead,
+	"POST /app/exports": meter.ScopeExportRead,
+	"GET /app/plan":     meter.ScopeMeterRead, "POST /app/plan": "",
 }
 
 // form sends a form as a browser does.

@@ -222,6 +222,56 @@ func TestA114_CreditLetsTheAnswerLeaveFirst(t *testing.T) {
 	}
 }
 
+// TestA145_NothingThatDependsOnAPaymentMayBeKeptByACache: offers, refusals, answers and streams.
+func TestA145_NothingThatDependsOnAPaymentMayBeKeptByACache(t *testing.T) {
+	t.Parallel()
+	u := theHouse(t).user(t)
+	stranger := user{t: t, h: u.h}
+	path := u.sell("cache.demo")
+	payment := u.pay(path, soldBody, "payer-2")
+	for _, row := range []struct {
+		name   string
+		status int
+		answer reply
+	}{
+		{"an offer", 402, stranger.do("POST", path, soldBody)},
+		{"a paid answer", 200, stranger.do("POST", path, soldBody, x402.HeaderPaymentSignature+": "+payment)},
+		{"a repeated payment", 409, stranger.do("POST", path, soldBody, x402.HeaderPaymentSignature+": "+payment)},
+		{"a paid stream", 200, stranger.do("POST", path, streamBody, x402.HeaderPaymentSignature+": "+u.pay(path, streamBody, "payer-2"))},
+		{"a bad request", 400, stranger.do("POST", path, "{")},
+		{"nothing for sale", 404, stranger.do("POST", path+"x", soldBody)},
+	} {
+		kept, vary := row.answer.header.Get("Cache-Control"), strings.Join(row.answer.header.Values("Vary"), ", ")
+		if row.answer.status != row.status || !strings.Contains(kept, "no-store") || !strings.Contains(kept, "private") || !strings.Contains(vary, x402.HeaderPaymentSignature) {
+			t.Errorf("%s: %d, Cache-Control %q, Vary %q", row.name, row.answer.status, kept, vary)
+		}
+	}
+}
+
+// TestS14_APauseStopsNewRunsAtOnceAndLetsPaidOnesFinish.
+func TestS14_APauseStopsNewRunsAtOnceAndLetsPaidOnesFinish(t *testing.T) {
+	t.Parallel()
+	u := theHouse(t).user(t)
+	path := u.onSale("pause.demo", slowModel, nil)
+	waiting := u.pay(path, soldBody, "payer-2")
+	s := u.stream(path, u.pay(path, streamBody, "payer-2"))
+	s.next()
+	if err := u.pause("pause.demo"); err != nil {
+		t.Fatal(err)
+	}
+	stranger := user{t: t, h: u.h}
+	for name, r := range map[string]reply{"an offer": stranger.do("POST", path, soldBody),
+		"a payment for an open offer": stranger.do("POST", path, soldBody, x402.HeaderPaymentSignature+": "+waiting)} {
+		if code, _, _ := codeIfAny(r); r.status != 503 || code != "WORKFLOW_NOT_LIVE" {
+			t.Errorf("%s: %d %s", name, r.status, code)
+		}
+	}
+	if _, last := s.rest(); last != "[DONE]" {
+		t.Errorf("the paid stream ended with %.60q", last)
+	}
+	u.only("/api/v2/payments")
+}
+
 // query reads one value behind the house's back.
 func (h *house) query(t *testing.T, into any, sql string, args ...any) {
 	t.Helper()

@@ -54,7 +54,7 @@ func signed(t *testing.T, o x402.PaymentRequired, at time.Time, edit func(payloa
 
 // Each way a payment can be wrong has its own reason, a fresh offer, and no run (S3). What is changed is signed for, so the
 // signature itself is good wherever it is not the row's point.
-func TestS3_AWrongPaymentHasItsOwnReason(t *testing.T) {
+func TestS3_TestA97_TestA99_TestA101_TestA104_AWrongPaymentHasItsOwnReason(t *testing.T) {
 	t.Parallel()
 	h := theHouse(t)
 	u := h.user(t)
@@ -120,7 +120,7 @@ func flip(payload map[string]any) {
 }
 
 // One payment buys one run; the other surfaces of a sale say clearly what they will not do.
-func TestS4_APaymentThatIsSentAgainBuysNothing(t *testing.T) {
+func TestS4_TestA95_APaymentThatIsSentAgainBuysNothing(t *testing.T) {
 	t.Parallel()
 	h := theHouse(t)
 	u := h.user(t)
@@ -172,6 +172,9 @@ func TestFacilitatorRefusals(t *testing.T) {
 			badInput{name: path + ": not JSON", path: path, body: "hello", status: 400, code: "INVALID_INPUT"},
 			badInput{name: path + ": no payload", path: path, body: `{"x402Version":2,"paymentRequirements":{}}`, status: 400, code: "INVALID_INPUT"},
 			badInput{name: path + ": no requirements", path: path, body: `{"x402Version":2,"paymentPayload":{}}`, status: 400, code: "INVALID_INPUT"},
+			badInput{name: path + ": a name twice", path: path, body: `{"x402Version":2,"x402Version":1,"paymentPayload":{},"paymentRequirements":{}}`, status: 400, code: "INVALID_INPUT"},
+			badInput{name: path + ": a name twice inside", path: path, body: `{"x402Version":2,"paymentPayload":{"payload":{"signature":"0x","signature":"0x00"}},"paymentRequirements":{}}`, status: 400, code: "INVALID_INPUT", param: "paymentPayload.payload"},
+			badInput{name: path + ": a name in two cases", path: path, body: `{"x402Version":2,"paymentPayload":{},"paymentRequirements":{},"PaymentRequirements":{}}`, status: 400, code: "INVALID_INPUT"},
 			badInput{name: path + ": an unknown version", path: path, body: `{"x402Version":7,"paymentPayload":{},"paymentRequirements":{}}`, status: 400, code: "INVALID_INPUT", param: "x402Version"},
 			badInput{name: path + ": too large", path: path, body: `{"x402Version":2,"a":"` + strings.Repeat("x", 1<<20) + `"}`, status: 413, code: "BODY_TOO_LARGE"},
 		)

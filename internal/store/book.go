@@ -19,6 +19,7 @@ var _ settlement.Book = (*Store)(nil)
 type paymentRow struct {
 	ID, TenantID, Source string
 	EventID, ReceiptID   *string
+	Identifier           *string
 	AmountAtomic         money.USDC
 	Terms                []byte
 	AuthorizationDoc     []byte
@@ -29,7 +30,7 @@ type paymentRow struct {
 	Hold                 *time.Time
 }
 
-const paymentColumns = `id, tenant_id, source, event_id, receipt_id, amount_atomic, terms, authorization_doc, signature, state, reason, evidence,
+const paymentColumns = `id, tenant_id, source, event_id, receipt_id, amount_atomic, terms, authorization_doc, signature, identifier, state, reason, evidence,
 	claimed_at, moved_at, CASE WHEN hold_until = 'infinity' THEN NULL ELSE hold_until END AS hold`
 
 // forEver stands for a hold that never ends: the answer has left.
@@ -40,6 +41,9 @@ func (r paymentRow) payment() (settlement.Payment, error) {
 		State: settlement.State(r.State), Reason: r.Reason, ClaimedAt: r.ClaimedAt, MovedAt: r.MovedAt, HoldUntil: forEver}
 	if r.EventID != nil {
 		p.EventID = id.Event(*r.EventID)
+	}
+	if r.Identifier != nil {
+		p.Identifier = *r.Identifier
 	}
 	if r.ReceiptID != nil {
 		p.ReceiptID = id.Receipt(*r.ReceiptID)
@@ -99,10 +103,10 @@ func insertPayment(tx *gorm.DB, p settlement.Payment, actor string) error {
 	}
 	a := p.Authorization
 	if err := tx.Exec(`INSERT INTO payments (id, tenant_id, event_id, source, network, asset, payer, nonce, pay_to, amount_atomic, request_digest, terms,
-			authorization_doc, signature, state, reason, evidence, claimed_at, moved_at, hold_until)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '{}', ?, ?, ?)`,
+			authorization_doc, signature, identifier, state, reason, evidence, claimed_at, moved_at, hold_until)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '{}', ?, ?, ?)`,
 		p.ID, p.TenantID, optional(string(p.EventID)), p.Source, a.Network, a.Asset, a.Payer, a.Nonce, a.PayTo, p.Amount, p.Terms.RequestDigest[:],
-		string(terms), string(auth), []byte(signature), p.State, p.ClaimedAt, p.MovedAt, p.HoldUntil).Error; err != nil {
+		string(terms), string(auth), []byte(signature), optional(p.Identifier), p.State, p.ClaimedAt, p.MovedAt, p.HoldUntil).Error; err != nil {
 		return err
 	}
 	return appendMove(tx, settlement.Move{PaymentID: p.ID, To: p.State, Actor: actor, At: p.ClaimedAt})

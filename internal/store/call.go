@@ -131,6 +131,8 @@ func (s *Store) openAlone(ctx context.Context, o call.Opening) error {
 	switch {
 	case violates(err, "payments_authorization"):
 		return settlement.ErrAuthorizationUsed
+	case violates(err, "payments_identifier"):
+		return fault.New(fault.KindConflict, "PAYMENT_ID_CONFLICT", "a payment with this identifier is on its way")
 	case violates(err, "events_by_idempotency"):
 		return fault.New(fault.KindConflict, "IDEMPOTENCY_IN_PROGRESS", "a call with this Idempotency-Key is running or was run")
 	}
@@ -269,23 +271,36 @@ func (s *Store) PaymentFor(ctx context.Context, network, asset, payer, nonce str
 	return s.ByAuthorization(ctx, network, asset, payer, nonce)
 }
 
+// PaymentNamed finds the payment that a payer has named.
+func (s *Store) PaymentNamed(ctx context.Context, seller id.Tenant, workflowID, payer, name string) (settlement.Payment, error) {
+	return s.payment(ctx, "tenant_id = ? AND terms ->> 'WorkflowID' = ? AND lower(payer) = lower(?) AND identifier = ? AND state <> 'voided'", seller, workflowID, payer, name)
+}
+
 // idempotencyKept is how long an Idempotency-Key is remembered (PRODUCT §1).
 const idempotencyKept = 24 * time.Hour
 
-// ByIdempotencyKey finds the event that a key's Idempotency-Key made.
-func (s *Store) ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (meter.Event, bool, error) {
+// ByIdempotencyKey finds the event that a key's Idempotency-Key made last, and whether the key still stands for it.
+func (s *Store) ByIdempotencyKey(ctx context.Context, tenant id.Tenant, key id.Key, idempotencyKey string) (e meter.Event, turn int, err error) {
 	var row struct {
-		ID, State string
+		ID, State       string
+		IdempotencyTurn int
+		EventTime       time.Time
 	}
-	res := s.db.WithContext(ctx).Raw("SELECT id, state FROM events WHERE tenant_id = ? AND key_id = ? AND idempotency_key = ? AND event_time > ? ORDER BY event_time DESC LIMIT 1",
-		tenant, key, idempotencyKey, s.now().Add(-idempotencyKept)).Scan(&row)
-	return meter.Event{ID: id.Event(row.ID), State: meter.EventState(row.State)}, res.RowsAffected > 0, res.Error
+	res := s.db.WithContext(ctx).Raw(`SELECT id, state, idempotency_turn, event_time FROM events WHERE tenant_id = ? AND key_id = ? AND idempotency_key = ?
+		ORDER BY idempotency_turn DESC LIMIT 1`, tenant, key, idempotencyKey).Scan(&row)
+	switch {
+	case res.Error != nil || res.RowsAffected == 0:
+		return e, 0, res.Error
+	case row.EventTime.After(s.now().Add(-idempotencyKept)):
+		e.ID, e.State = id.Event(row.ID), meter.EventState(row.State)
+	}
+	return e, row.IdempotencyTurn + 1, nil
 }
 
 // Undelivered lists sold calls' payments whose hold has passed without an answer, and for which no refund is due yet.
 func (s *Store) Undelivered(ctx context.Context, now time.Time, limit int) ([]settlement.Payment, error) {
 	return s.payments(ctx, `source = 'call' AND delivered_at IS NULL AND hold_until < ? AND state IN ('authorized', 'captured', 'included', 'final')
-		AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = payments.id)
+		AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = payments.id AND r.state <> 'used')
 		AND NOT EXISTS (SELECT 1 FROM events e WHERE e.id = payments.event_id AND e.state = 'intent')
 		ORDER BY hold_until LIMIT ?`, now, limit)
 }
@@ -298,18 +313,6 @@ func (s *Store) Capture(ctx context.Context, m settlement.Move) error {
 // Void moves a payment to voided.
 func (s *Store) Void(ctx context.Context, m settlement.Move) error {
 	return s.tx(ctx, func(tx *gorm.DB) error { return move(tx, m) })
-}
-
-// DueRefund writes a refund that is owed; a second one for the payment changes nothing.
-func (s *Store) DueRefund(ctx context.Context, p settlement.Payment, reason string, now time.Time) error {
-	return s.tx(ctx, func(tx *gorm.DB) error {
-		res := tx.Exec("INSERT INTO refunds (id, tenant_id, payment_id, amount_atomic, state, reason, due_at) VALUES (?, ?, ?, ?, 'due', ?, ?) ON CONFLICT (payment_id) DO NOTHING",
-			s.ids.Refund(), p.TenantID, p.ID, p.Amount, reason, now)
-		if res.Error != nil || res.RowsAffected == 0 {
-			return res.Error
-		}
-		return post(tx, p.TenantID, "refund:"+string(p.ID), journal.Move(journal.AccountRevenue, journal.AccountRefundsPayable, p.Amount.USD(), reason), now)
-	})
 }
 
 // Hold moves a payment's hold from a known value; false if somebody moved it first or the answer has left.

@@ -24,6 +24,9 @@ func claim(tx *gorm.DB, o call.Opening) error {
 	if on.Add(p.Amount).Cmp(o.Funds.Balance) > 0 {
 		return call.ErrNoFunds
 	}
+	if err := inDebt(tx, p); err != nil {
+		return err
+	}
 	if o.Credit != nil {
 		if err := onCredit(tx, p, *o.Credit); err != nil {
 			return err
@@ -45,6 +48,24 @@ func claimed(tx *gorm.DB, a settlement.Authorization, at time.Time) (money.USDC,
 		AND nonce <> ? AND state <> 'voided' AND (state IN ('authorized', 'captured', 'submitted') OR state = 'included' AND moved_at >= ?)`,
 		a.Network, a.Asset, a.Payer, a.Nonce, at).Row().Scan(&sum)
 	return sum, err
+}
+
+const (
+	// maxLost payments of one payer to one seller may be lost within lostFor; each cost the seller a run of the vendor's. An honest
+	// wallet whose balance moved between two calls loses one or two.
+	maxLost = 3
+	lostFor = 24 * time.Hour
+)
+
+// inDebt refuses a payer who lets runs be made and then takes the money away.
+func inDebt(tx *gorm.DB, p settlement.Payment) error {
+	var lost int
+	err := tx.Raw("SELECT count(*) FROM payments WHERE tenant_id = ? AND lower(payer) = lower(?) AND state = 'lost' AND source = 'call' AND moved_at > ?",
+		p.TenantID, p.Authorization.Payer, p.ClaimedAt.Add(-lostFor)).Row().Scan(&lost)
+	if err == nil && lost >= maxLost {
+		return call.ErrInDebt
+	}
+	return err
 }
 
 // onCredit refuses a claim that would pass one of the seller's limits. What was lost on credit counts for good.

@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"p402.io/p402/gateway/call"
+	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
+	"p402.io/p402/internal/store"
+	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
 )
 
@@ -68,5 +71,92 @@ func TestA114_CreditIsBoundedPerPayerAndInAll(t *testing.T) {
 	}
 	if passed, _, _ := h.claims(t, 5, "0xb4", settlement.WaitIncluded, rich, nil); passed != 5 {
 		t.Errorf("%d of 5 that wait for their payment passed", passed)
+	}
+}
+
+// TestA114_APayerWhoDrainsIsNotServedAgainForADay by the seller who lost by it; others are not told.
+func TestA114_APayerWhoDrainsIsNotServedAgainForADay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	claim := func(n int, payer string, at time.Time) (settlement.Payment, error) {
+		auth := settlement.Authorization{Network: "eip155:84532", Asset: "0x01", Payer: payer, PayTo: "0x03", Value: money.Atomic(7), Signature: []byte{1}, Nonce: fmt.Sprintf("0x%s%d", payer, n)}
+		e := h.event()
+		p := settlement.Claim(h.ids.Payment(), settlement.Terms{TenantID: h.tenant, Network: auth.Network, Amount: auth.Value}, auth, e.ID, at, at.Add(time.Minute))
+		return p, h.Open(t.Context(), call.Opening{Event: e, Payment: &p, Funds: call.Funds{Balance: money.Atomic(100), At: at}})
+	}
+	for n := range 3 {
+		p, err := claim(n, "0xd1", clock())
+		if err != nil {
+			t.Fatalf("payment %d: %v", n, err)
+		}
+		for _, e := range []settlement.Evidence{{Kind: settlement.EvidenceCapture}, {Kind: settlement.EvidenceUncollectable, Reason: "unfunded"}} {
+			next, move, err := p.Advance(e, clock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Record(t.Context(), next, move, nil); err != nil {
+				t.Fatal(err)
+			}
+			p = next
+		}
+	}
+	if _, err := claim(3, "0xd1", clock()); !errors.Is(err, call.ErrInDebt) {
+		t.Errorf("a fourth run: %v", err)
+	}
+	if _, err := claim(0, "0xd2", clock()); err != nil {
+		t.Errorf("another payer: %v", err)
+	}
+	if _, err := claim(4, "0xd1", clock().Add(25*time.Hour)); err != nil {
+		t.Errorf("a day later: %v", err)
+	}
+}
+
+// TestD21_AnIdempotencyKeyStartsAnewAfterADay, once: of calls that start it anew together one passes.
+func TestD21_AnIdempotencyKeyStartsAnewAfterADay(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	_, key, err := h.CreateKey(t.Context(), store.NewKey{TenantID: h.tenant, Name: "k", Scopes: meter.AllScopes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyed := func(at time.Time, turn int) error {
+		e := h.event()
+		e.KeyID, e.IdempotencyKey, e.IdempotencyTurn, e.EventTime = key.ID, "order-7", turn, at
+		return h.Open(t.Context(), call.Opening{Event: e})
+	}
+	standing := func() (meter.Event, int) {
+		e, turn, err := h.ByIdempotencyKey(t.Context(), h.tenant, key.ID, "order-7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e, turn
+	}
+	if e, turn := standing(); e.ID != "" || turn != 0 {
+		t.Fatalf("a key nobody used: %s, turn %d", e.ID, turn)
+	}
+	if err := keyed(clock().Add(-24*time.Hour-time.Second), 0); err != nil {
+		t.Fatal(err)
+	}
+	e, turn := standing()
+	if e.ID != "" || turn != 1 {
+		t.Fatalf("a day later it still stands for %s, turn %d", e.ID, turn)
+	}
+	var passed atomic.Int64
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			if err := keyed(clock(), turn); err == nil {
+				passed.Add(1)
+			} else if fault.KindOf(err) != fault.KindConflict {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if passed.Load() != 1 {
+		t.Errorf("%d calls started it anew", passed.Load())
+	}
+	if e, turn = standing(); e.ID == "" || turn != 2 {
+		t.Errorf("now it stands for %q, turn %d", e.ID, turn)
 	}
 }

@@ -49,10 +49,10 @@ func eventValues(e meter.Event) ([]any, error) {
 }
 
 // insertColumns is what an event keeps from its opening on, in the order of insertValues.
-var insertColumns = []string{"id", "tenant_id", "key_id", "livemode", "request_id", "source", "model_requested", "retry_count", "event_time", "deadline"}
+var insertColumns = []string{"id", "tenant_id", "key_id", "livemode", "request_id", "source", "model_requested", "retry_count", "idempotency_turn", "event_time", "deadline"}
 
 func insertValues(e meter.Event) []any {
-	return []any{e.ID, e.TenantID, optional(string(e.KeyID)), e.Livemode, e.RequestID, e.Source, e.ModelRequested, e.RetryCount, e.EventTime.UTC(), e.Deadline.UTC()}
+	return []any{e.ID, e.TenantID, optional(string(e.KeyID)), e.Livemode, e.RequestID, e.Source, e.ModelRequested, e.RetryCount, e.IdempotencyTurn, e.EventTime.UTC(), e.Deadline.UTC()}
 }
 
 func insertEvent(tx *gorm.DB, e meter.Event) error {

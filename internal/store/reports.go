@@ -303,9 +303,10 @@ func (s *Store) Receipts(ctx context.Context, tenant id.Tenant, after string, li
 	return out, err
 }
 
-// Payments lists a tenant's payments, newest first, after an id.
-func (s *Store) Payments(ctx context.Context, tenant id.Tenant, after string, limit int) ([]settlement.Payment, error) {
-	return s.payments(ctx, "tenant_id = ? AND (? = '' OR id < ?) ORDER BY id DESC LIMIT ?", tenant, after, after, limit)
+// Payments lists a tenant's payments, newest first, after an id; payer and nonce "" are any.
+func (s *Store) Payments(ctx context.Context, tenant id.Tenant, payer, nonce, after string, limit int) ([]settlement.Payment, error) {
+	return s.payments(ctx, "tenant_id = ? AND (? = '' OR lower(payer) = lower(?)) AND (? = '' OR nonce = lower(?)) AND (? = '' OR id < ?) ORDER BY id DESC LIMIT ?",
+		tenant, payer, payer, nonce, nonce, after, after, limit)
 }
 
 // EventPayment is the payment of an event, and its moves; ErrNotFound if it has none.

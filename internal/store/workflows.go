@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -71,6 +72,24 @@ func (s *Store) SoldWorkflow(ctx context.Context, seller, workflowID string) (me
 // Workflows lists a tenant's workflows by name.
 func (s *Store) Workflows(ctx context.Context, tenant id.Tenant) ([]meter.Workflow, error) {
 	return s.workflows(ctx, "WHERE w.tenant_id = ? ORDER BY w.workflow_id LIMIT 1000", tenant)
+}
+
+// WorkflowPrice reads one version of a workflow's price; versions are never edited.
+func (s *Store) WorkflowPrice(ctx context.Context, tenant id.Tenant, workflowID string, version int) (meter.Price, error) {
+	var p meter.Price
+	var row struct {
+		Price         []byte
+		EffectiveFrom time.Time
+	}
+	res := s.db.WithContext(ctx).Raw("SELECT price, effective_from FROM workflow_prices WHERE tenant_id = ? AND workflow_id = ? AND version = ?", tenant, workflowID, version).Scan(&row)
+	if res.Error != nil || res.RowsAffected == 0 {
+		return p, cmp.Or(res.Error, error(errNotFound))
+	}
+	if err := json.Unmarshal(row.Price, &p); err != nil {
+		return p, fmt.Errorf("price %d of workflow %s: %w", version, workflowID, err)
+	}
+	p.Version, p.EffectiveFrom = version, row.EffectiveFrom
+	return p, nil
 }
 
 // PutWorkflow stores a workflow; a price that differs from the one in force becomes a new version. Earlier versions stay.

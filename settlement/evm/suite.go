@@ -39,6 +39,19 @@ func (s *Suite) Funds(ctx context.Context, asset, payer string) (money.USDC, err
 	return money.USDCFromBig(new(big.Int).SetBytes(word))
 }
 
+// Permit2Ready says whether the contracts for exact over Permit2, and for upto, have code on a network.
+func Permit2Ready(ctx context.Context, node Node) (exact, upto bool, err error) {
+	there := map[string]bool{}
+	for _, address := range []string{Permit2Address, ExactProxyAddress, UptoProxyAddress} {
+		code, err := node.CodeAt(ctx, common.HexToAddress(address), nil)
+		if err != nil {
+			return false, false, unavailable(err)
+		}
+		there[address] = len(code) > 0
+	}
+	return there[Permit2Address] && there[ExactProxyAddress], there[Permit2Address] && there[UptoProxyAddress], nil
+}
+
 // Check routes by the terms' scheme and transfer method. A payload of another kind than was offered is refused.
 func (s *Suite) Check(ctx context.Context, t settlement.Terms, p x402.Payment) (settlement.Authorization, error) {
 	switch {

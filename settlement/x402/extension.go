@@ -45,6 +45,14 @@ func OfferPaymentIdentifier(required bool) json.RawMessage {
 	return json.RawMessage(fmt.Sprintf(`{"info":{"required":%t},"schema":%s}`, required, paymentIdentifierSchema))
 }
 
+// OfferEIP2612Gas is the extension by which a payer approves Permit2 with a signature, which the facilitator pays the gas for.
+func OfferEIP2612Gas() json.RawMessage {
+	return json.RawMessage(`{"info":{"description":"Permit2 may be approved by an EIP-2612 signature; we bring it to the chain","version":"1"},` +
+		`"schema":{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"from":{"type":"string"},"asset":{"type":"string"},` +
+		`"spender":{"type":"string"},"amount":{"type":"string"},"nonce":{"type":"string"},"deadline":{"type":"string"},"signature":{"type":"string"},` +
+		`"version":{"type":"string"}},"required":["from","asset","spender","amount","nonce","deadline","signature","version"]}}`)
+}
+
 var paymentIDForm = regexp.MustCompile(`^[A-Za-z0-9_-]{16,128}$`)
 
 // PaymentIdentifier is the id that a client gave its payment, "" if it gave none. It is the client's word: scope it by payer

@@ -2,6 +2,7 @@ package x402
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -58,6 +59,18 @@ func (p Payment) Nonce() string {
 	}
 	n, _ := new(big.Int).SetString(p.Permit2.Nonce, 10) // checked when it was read
 	return fmt.Sprintf("0x%064x", n)
+}
+
+// SignedAs reports whether the payment carries this very signature, the parity byte of an ECDSA signature aside, which has two spellings.
+func (p Payment) SignedAs(signature []byte) bool {
+	own := p.Exact.Signature
+	if p.Permit2 != nil {
+		own = p.Permit2.Signature
+	}
+	if len(own) == 65 && len(signature) == 65 {
+		own, signature = own[:64], signature[:64]
+	}
+	return len(own) > 0 && subtle.ConstantTimeCompare(own, signature) == 1
 }
 
 const redacted = "[redacted]"
