@@ -1,5 +1,5 @@
 # p402: make run · make test · make check · make bench · make build
-.PHONY: run build test check bench catalog
+.PHONY: run build test check bench catalog chaos-meter
 
 GO ?= go
 
@@ -21,6 +21,10 @@ check: ## format, vet and staticcheck
 bench: build ## what p402 costs against a bare hop; takes two minutes and a quiet machine
 	$(GO) build -o bin/ ./internal/bench
 	bin/bench
+
+chaos-meter: ## kills the gateway under load, 100 times at random and at each named point, takes its store away, and audits; ten minutes
+	$(GO) build -tags chaos -o bin/ ./internal/chaos
+	bin/chaos
 
 catalog: ## the built-in price book, from the pinned list and the reviewed overlay; read the diff
 	cd internal/catalogue && npm ci --ignore-scripts --no-audit --no-fund && node generate.mjs

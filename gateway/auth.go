@@ -29,6 +29,9 @@ const keyTTL = 3 * time.Second
 // maxCachedKeys bounds the cache; beyond it the cache starts over.
 const maxCachedKeys = 10_000
 
+// keyWait bounds the reading of a key: a store that hangs is a store that is away.
+const keyWait = 2 * time.Second
+
 var keyForm = regexp.MustCompile(`^p402_(live|test)_[0-9a-f]{64}$`)
 
 // Auth turns a request's key into a Caller. The tenant comes from nowhere else.
@@ -94,6 +97,8 @@ func (a *Auth) lookup(ctx context.Context, hash [32]byte) (meter.Caller, error) 
 	if ok && now.Before(hit.until) {
 		return hit.caller, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, keyWait)
+	defer cancel()
 	caller, err := a.keys.KeyByHash(ctx, hash)
 	if err != nil {
 		if _, refusal := fault.As(err); refusal {

@@ -87,13 +87,16 @@ func Refusal(err error) *fault.Error {
 	if errors.As(err, &tooLarge) {
 		return fault.New(fault.KindTooLarge, "BODY_TOO_LARGE", "the body has more than "+strconv.FormatInt(tooLarge.Limit, 10)+" bytes")
 	}
+	f, classified := fault.As(err)
 	switch {
+	case classified && (f.Kind == fault.KindUnavailable || f.Kind == fault.KindUpstream || f.Kind == fault.KindUpstreamTimeout):
+		return f // its cause is a connection of ours that broke or was too slow, not the client's
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errTooSlow
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errCutBody
 	}
-	if f, ok := fault.As(err); ok && f.Kind != fault.KindInternal {
+	if classified && f.Kind != fault.KindInternal {
 		return f
 	}
 	return fault.New(fault.KindInternal, "INTERNAL_ERROR", "an internal error happened; quote the request id when you ask about it")

@@ -50,6 +50,7 @@ const (
 	CauseVendorCut      Cause = "vendor_cut"     // stream ended before its end
 	CauseClientGone     Cause = "client_gone"
 	CauseCrashed        Cause = "crashed" // found open after its deadline
+	CauseStoreAway      Cause = "store_away" // the ledger could not be reached: nothing was sent
 	CausePaymentRefused Cause = "payment_refused"
 )
 

@@ -91,7 +91,7 @@ func (s *sandbox) start(ctx context.Context) error {
 	}
 	step("gateway")
 	seller := devchain.Lookup("seller").Address
-	s.app, err = app.New(ctx, app.Config{Listen: s.listen, MetricsListen: s.metrics, DatabaseURL: database, Vendor: vendor, CallTimeout: 2 * time.Minute, Alone: true,
+	s.app, err = app.New(ctx, app.Config{Listen: s.listen, MetricsListen: s.metrics, SpoolDir: filepath.Join(s.data, "spool"), DatabaseURL: database, Vendor: vendor, CallTimeout: 2 * time.Minute, Alone: true,
 		Settlement: &app.Settlement{Network: devchain.Network, RPC: s.chain.URL(), Key: devchain.Lookup("settler").Key, PayTo: []string{seller}}}, s.log)
 	return err
 }

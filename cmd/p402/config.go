@@ -27,6 +27,8 @@ type fileConfig struct {
 	// MetricsListen is where /metrics is served: never the public address. Left out it is 127.0.0.1 on the port above Listen's.
 	MetricsListen string `yaml:"metrics_listen"`
 	DatabaseURL   string `yaml:"database_url"`
+	// SpoolDir keeps the ends of calls on this machine's disk while the database is away. Each process needs its own.
+	SpoolDir string `yaml:"spool_dir"`
 	// Origins is the web origins whose pages may call the keyed surfaces; none by default.
 	Origins []string `yaml:"origins"`
 	Vendor  struct {
@@ -103,7 +105,7 @@ func (p fileProvider) vendor(at int) (app.Vendor, error) {
 
 // loadConfig reads a file, then the environment over it. An unknown or malformed setting stops with its name.
 func loadConfig(path string) (app.Config, error) {
-	f := fileConfig{Listen: "127.0.0.1:8402"}
+	f := fileConfig{Listen: "127.0.0.1:8402", SpoolDir: "p402-spool"}
 	if path != "" {
 		raw, err := os.ReadFile(path)
 		if err != nil {
@@ -115,7 +117,7 @@ func loadConfig(path string) (app.Config, error) {
 			return app.Config{}, fmt.Errorf("configuration %s: %w", path, err)
 		}
 	}
-	for name, into := range map[string]*string{"P402_LISTEN": &f.Listen, "P402_METRICS_LISTEN": &f.MetricsListen, "P402_DATABASE_URL": &f.DatabaseURL, "P402_VENDOR_NAME": &f.Vendor.Name,
+	for name, into := range map[string]*string{"P402_LISTEN": &f.Listen, "P402_METRICS_LISTEN": &f.MetricsListen, "P402_DATABASE_URL": &f.DatabaseURL, "P402_SPOOL_DIR": &f.SpoolDir, "P402_VENDOR_NAME": &f.Vendor.Name,
 		"P402_VENDOR_BASE_URL": &f.Vendor.BaseURL, "P402_VENDOR_API_KEY": &f.Vendor.APIKey, "P402_PRICES_FILE": &f.PricesFile} {
 		if value, ok := os.LookupEnv(name); ok {
 			*into = value
@@ -129,7 +131,7 @@ func loadConfig(path string) (app.Config, error) {
 
 // variables is every P402_ name that a p402 command reads; the last eight belong to other commands and the tests.
 func variables() []string {
-	return []string{"P402_LISTEN", "P402_METRICS_LISTEN", "P402_DATABASE_URL", "P402_VENDOR_NAME", "P402_VENDOR_BASE_URL", "P402_VENDOR_API_KEY", "P402_PRICES_FILE",
+	return []string{"P402_LISTEN", "P402_METRICS_LISTEN", "P402_SPOOL_DIR", "P402_DATABASE_URL", "P402_VENDOR_NAME", "P402_VENDOR_BASE_URL", "P402_VENDOR_API_KEY", "P402_PRICES_FILE",
 		"P402_SETTLEMENT_KEY", "P402_OIDC_CLIENT_SECRET",
 		"P402_CONFIG", "P402_URL", "P402_KEY", "P402_WALLET_KEY", "P402_PG_BIN", "P402_UPSTREAM_KEY", "P402_USAGE_CASES", "P402_X402_VECTORS"}
 }
@@ -205,7 +207,7 @@ func (f fileConfig) check() (app.Config, error) {
 	if err != nil {
 		return app.Config{}, err
 	}
-	c := app.Config{Listen: f.Listen, MetricsListen: metrics, DatabaseURL: f.DatabaseURL, Origins: f.Origins, PricesFile: f.PricesFile,
+	c := app.Config{Listen: f.Listen, MetricsListen: metrics, SpoolDir: f.SpoolDir, DatabaseURL: f.DatabaseURL, Origins: f.Origins, PricesFile: f.PricesFile,
 		Vendor: app.Vendor{Name: f.Vendor.Name, BaseURL: f.Vendor.BaseURL, APIKey: f.Vendor.APIKey,
 			AllowPrivate: f.Vendor.AllowPrivate, TestKeys: f.Vendor.TestKeys}, Aliases: f.Aliases}
 	if c.OIDC, err = f.oidc(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"p402.io/p402/internal/crash"
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/internal/provider"
@@ -52,8 +53,10 @@ func (t *try) dial(ctx context.Context) {
 		t.fail(err, meter.CauseVendorFailed, false)
 		return
 	}
+	crash.Point("call.dial")
 	resp, err := t.v.Provider.Do(ctx, provider.Request{Route: provider.Route(t.in.Request.Route), Body: body, Header: t.in.Header, Stream: t.in.Request.Stream,
 		UsageAddedByUs: t.in.Request.Stream && !provider.HasMember(t.in.Body, "stream_options")})
+	crash.Point("call.dialled")
 	if err != nil {
 		t.vendorError(ctx, err)
 		return

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
+	"p402.io/p402/internal/crash"
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/id"
 	"p402.io/p402/internal/money"
@@ -37,6 +39,11 @@ type Runner struct {
 	// CallTimeout bounds one call; CloseGrace bounds how long a closing is retried after the client is gone.
 	CallTimeout time.Duration
 	CloseGrace  time.Duration
+	// Spool keeps closings while the store is away; nil: they are retried for CloseGrace, then the sweeper owns them.
+	Spool Spool
+
+	opening pressure
+	late    sync.WaitGroup // writes that outlive their call
 }
 
 // Input is one call as a surface decoded it. Body is the caller's bytes; Upstream makes the vendor's bytes of them.
@@ -96,7 +103,7 @@ type Result struct {
 func (r *Runner) Do(ctx context.Context, in Input, out Sink) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.CallTimeout)
 	defer cancel()
-	standing, card, err := r.Store.Standing(ctx, in.Caller, in.Request)
+	standing, card, err := r.standing(ctx, in)
 	if err != nil {
 		return Result{}, fault.New(fault.KindUnavailable, "CONTROL_UNAVAILABLE", "budgets and policies cannot be read now").Because(err)
 	}
@@ -134,6 +141,13 @@ func (r *Runner) Do(ctx context.Context, in Input, out Sink) (Result, error) {
 	res, err = r.serve(ctx, in, res, work, out)
 	r.noteTry(in, res.Event)
 	return res, err
+}
+
+// standing reads what Decide needs, and does not wait for a store that hangs.
+func (r *Runner) standing(ctx context.Context, in Input) (meter.Standing, meter.RateCard, error) {
+	ctx, cancel := context.WithTimeout(ctx, controlWait)
+	defer cancel()
+	return r.Store.Standing(ctx, in.Caller, in.Request)
 }
 
 // quoteDearest is the quote whose worst case holds wherever the call ends: under the name it was asked by if that has a
@@ -223,7 +237,14 @@ func (r *Runner) openEvent(in Input, q meter.Quote, d meter.Decision, vendor pro
 
 // open stores the intent. A budget that filled up between Decide and here is a denial like any other.
 func (r *Runner) open(ctx context.Context, in Input, res *Result, o Opening) error {
-	err := r.Store.Open(ctx, o)
+	done, err := r.opening.enter(r.Now)
+	if err != nil {
+		return err
+	}
+	crash.Point("call.open")
+	err = r.Store.Open(ctx, o)
+	crash.Point("call.opened")
+	done()
 	var full *BudgetExceeded
 	switch {
 	case err == nil:
@@ -240,6 +261,9 @@ func (r *Runner) open(ctx context.Context, in Input, res *Result, o Opening) err
 	default:
 		if _, refusal := fault.As(err); refusal {
 			return err
+		}
+		if o.Payment == nil {
+			r.neverRan(ctx, o.Event)
 		}
 		return fault.New(fault.KindUnavailable, "LEDGER_UNAVAILABLE", "the call was not started: it could not be recorded").Because(err)
 	}
@@ -284,24 +308,4 @@ func (r *Runner) notRepeated(ctx context.Context, in *Input) error {
 	}
 	return fault.New(fault.KindConflict, "IDEMPOTENT_RESULT_NOT_KEPT",
 		"this Idempotency-Key was used; the call is in the ledger, its answer was not kept").With("event_id", e.ID)
-}
-
-// close writes a closing and does not give up with the client: it goes on until CloseGrace, then the sweeper owns it.
-func (r *Runner) close(ctx context.Context, c Closing) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.CloseGrace)
-	defer cancel()
-	for wait := 20 * time.Millisecond; ; wait *= 2 {
-		err := r.Store.Close(ctx, c)
-		if err == nil || errors.Is(err, ErrClosed) {
-			return err
-		}
-		if _, refusal := fault.As(err); refusal {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(min(wait, time.Second)):
-		}
-	}
 }

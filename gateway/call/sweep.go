@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"p402.io/p402/internal/crash"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/meter"
 	"p402.io/p402/settlement"
@@ -36,10 +37,15 @@ func (s *Sweeper) Run(ctx context.Context) error {
 
 // Step is one round; it reports how many rows it moved. Every move is guarded, so rounds on many nodes are harmless.
 func (s *Sweeper) Step(ctx context.Context) (moved int, err error) {
+	// What this node has spooled comes first: the sweeper must not estimate a call whose true cost lies on the disk.
+	if moved, err = s.Runner.Drain(ctx); err != nil {
+		return moved, err
+	}
+	crash.Point("sweep.begin")
 	now := s.Runner.Now()
 	open, err := s.Runner.Store.Overdue(ctx, now, s.Limit)
 	if err != nil {
-		return 0, err
+		return moved, err
 	}
 	for _, o := range open {
 		if err := s.expire(ctx, o, now); err != nil && !errors.Is(err, ErrClosed) {
@@ -63,6 +69,7 @@ func (s *Sweeper) Step(ctx context.Context) (moved int, err error) {
 // expire closes an intent whose call is gone: what it cost is not known, so the reservation stands in as an estimate
 // and the event says so. Its claim is voided: nothing was captured, so nothing is owed.
 func (s *Sweeper) expire(ctx context.Context, o Opening, now time.Time) error {
+	crash.Point("sweep.expire")
 	e := o.Event
 	e.State, e.Cause, e.FinalizedAt, e.Success = meter.EventExpired, meter.CauseCrashed, &now, false
 	e.UsageSource, e.UsageComplete, e.CostState = "none", false, meter.CostEstimated

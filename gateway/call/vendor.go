@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"p402.io/p402/internal/crash"
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/journal"
 	"p402.io/p402/internal/money"
@@ -33,7 +34,9 @@ func (r *Runner) serve(ctx context.Context, in Input, res Result, v run, out Sin
 	} else {
 		held = t.collect(maxHeldBytes)
 	}
+	crash.Point("call.finish")
 	res.Event = t.finish(r.Now())
+	crash.Point("call.close")
 	if err := r.close(ctx, t.closing(res.Event, nil)); err != nil {
 		r.Log.ErrorContext(ctx, "closing failed", "request_id", res.Event.RequestID, "event_id", res.Event.ID, "err", err)
 		if !res.Started {
@@ -41,6 +44,7 @@ func (r *Runner) serve(ctx context.Context, in Input, res Result, v run, out Sin
 		}
 		return res, err
 	}
+	crash.Point("call.closed")
 	if !res.Started {
 		if t.failure != nil {
 			return res, t.failure
@@ -64,6 +68,7 @@ func (r *Runner) head(res Result, t *try) Head {
 // deliver sends what was held back and notes that it left.
 func (r *Runner) deliver(ctx context.Context, e meter.Event, held []provider.Frame, t *try, out Sink) {
 	whole := !t.gone
+	crash.Point("call.answer")
 	for _, f := range held {
 		if !whole {
 			break
@@ -83,6 +88,7 @@ func (r *Runner) deliver(ctx context.Context, e meter.Event, held []provider.Fra
 	if err := r.Store.Deliver(ctx, d); err != nil {
 		r.Log.WarnContext(ctx, "delivery not recorded", "event_id", e.ID, "err", err)
 	}
+	crash.Point("call.delivered")
 }
 
 var errClientGone = errors.New("the client is gone")
@@ -202,6 +208,7 @@ func (t *try) pass(out Sink) []provider.Frame {
 		if err := out.Frame(f); err != nil {
 			t.clientGone()
 		}
+		crash.Point("call.frame")
 		t.sent += int64(len(f.Raw))
 	}
 	return nil

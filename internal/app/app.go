@@ -27,6 +27,7 @@ import (
 	"p402.io/p402/internal/catalogue"
 	"p402.io/p402/internal/credential"
 	"p402.io/p402/internal/id"
+	"p402.io/p402/internal/spool"
 	"p402.io/p402/internal/store"
 	"p402.io/p402/settlement"
 	"p402.io/p402/settlement/evm"
@@ -53,6 +54,8 @@ type Config struct {
 	OIDC *credential.OIDCConfig
 	// Alone says that no other node serves this database: calls that a crash left open are then closed at once on start.
 	Alone bool
+	// SpoolDir is where closings wait while the store is away; "" is none, and then the sweeper estimates them.
+	SpoolDir string
 	// CallTimeout bounds one call. 0 = 5 minutes.
 	CallTimeout time.Duration
 }
@@ -94,6 +97,7 @@ type App struct {
 	log     *slog.Logger
 	handler http.Handler
 	sweeper *call.Sweeper
+	runner  *call.Runner
 	sealer  *store.Sealer
 	workers []*settlement.Worker
 	// transfers reads each settled network for refunds.
@@ -136,16 +140,25 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Alone {
-		if err := db.Orphan(ctx); err != nil {
-			return nil, errors.Join(err, db.Shutdown())
-		}
-	}
 	a := &App{Store: db, IDs: ids, cfg: cfg, log: log, metrics: newMetrics()}
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, db.Shutdown())
 	}
+	if err := a.recover(ctx); err != nil {
+		return nil, errors.Join(err, db.Shutdown())
+	}
 	return a, nil
+}
+
+// recover takes up what a crash left: first what this node has spooled, as that is the truth about its calls, then the rest.
+func (a *App) recover(ctx context.Context) error {
+	if _, err := a.runner.Drain(ctx); err != nil {
+		return fmt.Errorf("drain the spool: %w", err)
+	}
+	if !a.cfg.Alone {
+		return nil
+	}
+	return a.Store.Orphan(ctx)
 }
 
 func (a *App) build(ctx context.Context) error {
@@ -206,6 +219,12 @@ func (a *App) build(ctx context.Context) error {
 	}
 	surfaces = append(surfaces, openapi.Surface{}) // last: it describes what the others have registered
 	a.sweeper = &call.Sweeper{Runner: runner, Every: time.Second, Limit: 100}
+	if a.cfg.SpoolDir != "" {
+		if runner.Spool, err = spool.Open(a.cfg.SpoolDir, now, a.log); err != nil {
+			return err
+		}
+	}
+	a.runner = runner
 	a.sealer = &store.Sealer{Store: a.Store, Every: sealEvery, Failed: func(err error) { a.log.Warn("sealing the ledger failed", "err", err) }}
 	a.handler = gateway.NewRouter(gateway.Config{Log: a.log, IDs: a.IDs, Now: now, Origins: a.cfg.Origins, Observe: a.metrics.observe}, surfaces...)
 	return nil
@@ -295,6 +314,7 @@ func (a *App) Run(ctx context.Context) error {
 		err = server.Shutdown(draining)
 		<-served
 	}
+	a.runner.Wait()
 	stop()
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil

@@ -22,6 +22,7 @@ var (
 		"contracts UptoPermit2Proxy":  "bindings of a compiled contract, never written to",
 		"contracts ERC1271Wallet":     "bindings of a compiled contract, never written to",
 		"contracts Delegate7702":      "bindings of a compiled contract, never written to",
+		"internal/crash passes":       "one chosen crash a process, in the chaos build alone",
 		"internal/money Zero":         "the zero of USD, which has no literal; its fields cannot be reached from outside",
 		"internal/pgtest shared":      "one private server a test process: nothing in a test binary runs after the last test",
 		"settlement/evm suffix6492":   "the marker bytes of ERC-6492, which Go has no constant form for",

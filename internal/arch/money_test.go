@@ -52,7 +52,7 @@ func floats(f *ast.File) []finding {
 }
 
 // clocks is the rooms that may read the wall clock; everybody else is given Now.
-var clocks = []string{"internal/app", "cmd/*", "internal/devchain", "internal/pgembed", "internal/pgtest", "internal/provider/mock", "internal/bench"}
+var clocks = []string{"internal/app", "cmd/*", "internal/devchain", "internal/pgembed", "internal/pgtest", "internal/provider/mock", "internal/bench", "internal/chaos"}
 
 func TestTheClockIsInjected(t *testing.T) {
 	t.Parallel()

@@ -19,7 +19,7 @@ type room struct {
 }
 
 // leaves may be imported by every room.
-var leaves = []string{"internal/money", "internal/id", "internal/fault", "internal/journal"}
+var leaves = []string{"internal/crash", "internal/money", "internal/id", "internal/fault", "internal/journal"}
 
 // test doubles of the outside world: they belong to tests and to the sandbox, never to a program that serves.
 var simulations = []string{"internal/devchain", "internal/pgembed", "internal/pgtest", "internal/provider/mock", "internal/arch", "e2e"}
@@ -28,6 +28,8 @@ var simulations = []string{"internal/devchain", "internal/pgembed", "internal/pg
 var rooms = []room{
 	{folders: []string{"internal/money"}, others: []string{"github.com/shopspring/decimal"}, why: "a leaf can be trusted on sight"},
 	{folders: []string{"internal/id"}, others: []string{"github.com/oklog/ulid"}, why: "a leaf can be trusted on sight; ulid is the ids' form"},
+	{folders: []string{"internal/crash"}, why: "a leaf can be trusted on sight; it is empty but in the chaos build"},
+	{folders: []string{"internal/spool"}, why: "a spool keeps bytes: it knows no domain"},
 	{folders: []string{"internal/fault"}, why: "a leaf can be trusted on sight"},
 	{folders: []string{"internal/journal"}, ours: []string{"internal/money"}, why: "a leaf can be trusted on sight"},
 	{folders: []string{"settlement/x402"}, why: "the wire types import nothing of ours, so that they can be checked against the protocol alone"},
@@ -49,6 +51,8 @@ var rooms = []room{
 		others: []string{"github.com/gin-gonic/gin", "github.com/tidwall/", "gopkg.in/yaml.v3"}, why: "a handler decodes, calls, encodes"},
 	{folders: []string{"internal/bench"}, ours: []string{"internal/pgembed"}, others: []string{"github.com/gin-gonic/gin"},
 		why: "a benchmark measures the finished program from outside"},
+	{folders: []string{"internal/chaos"}, ours: with(leaves, "internal/app", "internal/pgembed", "internal/store", "meter"), others: []string{"github.com/jackc/pgx/"},
+		why: "chaos is around the finished program: it starts it, kills it and reads its books"},
 	{folders: []string{"internal/store"}, ours: with(leaves, "gateway/call", "meter", "settlement", "settlement/x402", "settlement/txmgr", "settlement/reconcile",
 		"internal/webhook", "migrations"), others: []string{"gorm.io/", "github.com/jackc/pgx/"}, why: "storage depends on the domains, never they on it"},
 	{folders: []string{"internal/app"}, ours: []string{"*"}, refused: simulations, others: []string{"*"},

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"p402.io/p402/internal/crash"
 	"sync"
 	"time"
 
@@ -122,6 +123,8 @@ func (s *Store) Deliver(ctx context.Context, d call.Delivery) error {
 func (s *Store) writeBatch(ops []*operation) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
+	crash.Point("store.begin")
+	defer crash.Point("store.committed")
 	if len(ops) > 1 {
 		err := s.tx(ctx, func(tx *gorm.DB) error { return s.together(tx, ops) })
 		if err == nil {

@@ -10,6 +10,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"p402.io/p402/internal/crash"
 	"p402.io/p402/internal/fault"
 	"p402.io/p402/internal/id"
 	"p402.io/p402/meter"
@@ -94,6 +95,7 @@ func (s *Store) seal(ctx context.Context, tenant id.Tenant) (leaves int, err err
 		}); err != nil {
 			return leaves, err
 		}
+		crash.Point("seal.committed")
 		if leaves += n; n < maxLeaves {
 			return leaves, nil
 		}
@@ -110,6 +112,7 @@ func (s *Store) LedgerHead(ctx context.Context, tenant id.Tenant) (meter.LedgerH
 
 // sealBlock takes the head of the queue and appends it as one block. The tenant's row is the lock: the next sealer waits.
 func sealBlock(tx *gorm.DB, tenant id.Tenant, key ed25519.PrivateKey, now time.Time) (int, error) {
+	crash.Point("seal.begin")
 	if err := steady(tx); err != nil {
 		return 0, err
 	}
@@ -143,6 +146,7 @@ func sealBlock(tx *gorm.DB, tenant id.Tenant, key ed25519.PrivateKey, now time.T
 		b.leaves = append(b.leaves, row.leaf(name.Kind, keys))
 		b.kinds, b.refs = append(b.kinds, name.Kind), append(b.refs, name.Ref)
 	}
+	crash.Point("seal.block")
 	b.LedgerHead = previous.Next(b.leaves, now, key)
 	return len(names), b.insert(tx)
 }

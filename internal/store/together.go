@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"p402.io/p402/gateway/call"
+	"p402.io/p402/internal/crash"
 	"p402.io/p402/internal/money"
 	"p402.io/p402/meter"
 )
@@ -26,16 +27,20 @@ func (s *Store) together(tx *gorm.DB, ops []*operation) error {
 	if err := insertEvents(tx, ops); err != nil {
 		return err
 	}
+	crash.Point("store.inserted")
 	freed, err := closeEvents(tx, ops)
 	if err != nil {
 		return err
 	}
+	crash.Point("store.closed")
 	if err := moveBudgets(tx, ops, freed); err != nil {
 		return err
 	}
+	crash.Point("store.budgets")
 	if err := postAll(tx, ops, s.now()); err != nil {
 		return err
 	}
+	crash.Point("store.posted")
 	return deliverAll(tx, ops)
 }
 
