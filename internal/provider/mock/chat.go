@@ -165,6 +165,7 @@ func (a answer) chunk(delta map[string]any, finish any, include bool) map[string
 // completion is the older form: text instead of messages.
 func (v *Vendor) completion(w http.ResponseWriter, r *http.Request, body []byte, m modes) {
 	a := newAnswer(body, m)
+	a.id = v.kept.unique()
 	part := func(text string, finish any) map[string]any {
 		out := a.base("text_completion")
 		out["id"] = "cmpl-" + a.id

@@ -1,6 +1,6 @@
 // Package mock is the built-in vendor: a real HTTP server that speaks OpenAI's forms (chat, completions, embeddings,
 // responses) and Anthropic's (messages, count_tokens), makes its answers up and says so in a header. The same request
-// always gets the same answer, but for the ids of responses and messages; responses are kept until deleted. It can be told by the
+// always gets the same answer, but for its id; responses are kept until deleted. It can be told by the
 // model's name to fail in the ways real vendors do:
 //
 //	mock/status-NNN     answers that status with the form's error object (429 with Retry-After)
@@ -182,6 +182,7 @@ func (v *Vendor) post(w http.ResponseWriter, r *http.Request) {
 
 func (v *Vendor) chat(w http.ResponseWriter, r *http.Request, body []byte, m modes) {
 	a := newAnswer(body, m)
+	a.id = v.kept.unique()
 	if gjson.GetBytes(body, "stream").Bool() {
 		v.play(w, r, m, a.chatFrames(m, gjson.GetBytes(body, "stream_options.include_usage").Bool()))
 		return
