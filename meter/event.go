@@ -49,7 +49,7 @@ const (
 	CauseVendorTimeout  Cause = "vendor_timeout" //
 	CauseVendorCut      Cause = "vendor_cut"     // stream ended before its end
 	CauseClientGone     Cause = "client_gone"
-	CauseCrashed        Cause = "crashed" // found open after its deadline
+	CauseCrashed        Cause = "crashed"    // found open after its deadline
 	CauseStoreAway      Cause = "store_away" // the ledger could not be reached: nothing was sent
 	CausePaymentRefused Cause = "payment_refused"
 )
